@@ -1,7 +1,5 @@
 """What every test and doctest starts from: a fixed seed, and torch and nn at hand in doctests."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from torch import nn
@@ -9,9 +7,8 @@ from torch.nn import functional as F
 
 
 @pytest.fixture(autouse=True)
-def _same_seed() -> Iterator[None]:
+def _same_seed() -> None:
     torch.manual_seed(0)
-    yield
 
 
 @pytest.fixture(autouse=True)
@@ -20,6 +17,7 @@ def _doctest_names(doctest_namespace: dict[str, object]) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip the tests that need a CUDA device where there is none."""
     if torch.cuda.is_available():
         return
     no_gpu = pytest.mark.skip(reason="needs a CUDA device")

@@ -25,7 +25,10 @@ def make_params(dtype=torch.float64, device="cpu"):
     ]
 
 
-def make_grads(steps=len(LRS)):
+NUM_STEPS = len(LRS)
+
+
+def make_grads(steps=NUM_STEPS):
     generator = np.random.default_rng(2)
     shapes = ((3, 2), (4,), (2, 2, 2))
     return [

@@ -1,5 +1,28 @@
-"""The best practices that Keras made popular, as native PyTorch, proved equal to Keras."""
+"""The best practices that Keras made popular, as native PyTorch, proved equal to Keras.
 
-from torchbp.graph import Input, Model, Sequential, call
+`Input`, `Model`, `Sequential` and `call` build graphs of layers (`torchbp.layers`, and torch's own
+functions), `Trainer` trains any module, `plot_model` draws. `torchbp.models` has the models of the
+chapter, `torchbp.losses` and `torchbp.optim` what torch lacks, `torchbp.parity` the proof.
+"""
+
+from torchbp import data, graph, layers, losses, models, optim, train
+from torchbp.graph import Input, Model, Sequential, call, plot_model
+from torchbp.train import Trainer
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "Input",
+    "Model",
+    "Sequential",
+    "Trainer",
+    "call",
+    "data",
+    "graph",
+    "layers",
+    "losses",
+    "models",
+    "optim",
+    "plot_model",
+    "train",
+]

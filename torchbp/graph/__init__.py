@@ -8,6 +8,7 @@ layer.
 from torchbp.graph.layer import Layer
 from torchbp.graph.lower import Node, Ref, TensorInfo
 from torchbp.graph.model import Model
+from torchbp.graph.plot import plot_model
 from torchbp.graph.record import call
 from torchbp.graph.sequential import Sequential
 from torchbp.graph.symbolic import Input, SymbolicTensor
@@ -22,4 +23,5 @@ __all__ = [
     "SymbolicTensor",
     "TensorInfo",
     "call",
+    "plot_model",
 ]

@@ -7,10 +7,9 @@ import unicodedata
 from collections.abc import Iterator
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from torchbp.graph.functions import qualified_name
 from torchbp.graph.lower import Node, Path, TensorInfo
 
 ELLIPSIS = "..."
@@ -27,16 +26,21 @@ def type_text(node: Node, model: nn.Module) -> str:
     return node.kind.capitalize()
 
 
-def output_parts(output: Any, path: Path = ()) -> Iterator[tuple[Path, TensorInfo]]:
+def leaf_paths(tree: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
+    """Every leaf of nested lists, tuples and dicts, with the keys that lead to it."""
+    if isinstance(tree, list | tuple | dict):
+        items = tree.items() if isinstance(tree, dict) else enumerate(tree)
+        for key, part in items:
+            yield from leaf_paths(part, (*path, key))
+    else:
+        yield path, tree
+
+
+def output_tensors(node: Node) -> Iterator[tuple[Path, TensorInfo]]:
     """The tensors in a step's output, each with the keys that lead to it."""
-    if isinstance(output, dict):
-        for key, part in output.items():
-            yield from output_parts(part, (*path, key))
-    elif isinstance(output, list | tuple):
-        for index, part in enumerate(output):
-            yield from output_parts(part, (*path, index))
-    elif isinstance(output, TensorInfo):
-        yield path, output
+    for path, leaf in leaf_paths(node.output):
+        if isinstance(leaf, TensorInfo):
+            yield path, leaf
 
 
 def path_text(path: Path) -> str:
@@ -54,6 +58,11 @@ def weights(module: nn.Module) -> list[Tensor]:
     saved = {id(tensor) for tensor in module.state_dict(keep_vars=True).values()}
     buffers = (b for b in module.buffers() if id(b) in saved and b.is_floating_point())
     return [*module.parameters(), *buffers]
+
+
+def printable(text: str) -> str:
+    """The text without control characters, which break lines and files."""
+    return "".join(char if char.isprintable() else "?" for char in text)
 
 
 def columns(text: str) -> int:
@@ -77,10 +86,9 @@ def _function_text(node: Node) -> str:
     if function is operator.getitem:
         return _index_text(node.args[1])
     name = getattr(function, "__name__", type(function).__name__)
-    for prefix, namespace in (("operator", operator), ("F", F), ("torch", torch)):
-        if getattr(namespace, name, None) is function:
-            return f"{prefix}.{name}"
-    return str(name)
+    if getattr(function, "__module__", "") == "_operator":
+        return f"operator.{name}"
+    return qualified_name(function) or str(name)
 
 
 def _index_text(index: Any) -> str:

@@ -27,8 +27,8 @@ class Layer(nn.Module):
         >>> class Scale(Layer):
         ...     def forward(self, x):
         ...         return 2 * x
-        >>> Scale(name="double")(Input((3,)))
-        SymbolicTensor(name='double', shape=(None, 3), dtype=torch.float32)
+        >>> Scale(name="doubled")(Input((3,)))
+        SymbolicTensor(name='doubled', shape=(None, 3), dtype=torch.float32)
     """
 
     name: str | None = None
@@ -44,7 +44,7 @@ class Layer(nn.Module):
         if len(args) == 1 and not kwargs and type(args[0]) is Tensor:
             # nn.Module.__call__ without its frame, for what it costs in small models
             if self._compiled_call_impl is None:
-                return self._call_impl(*args)
+                return self._call_impl(*args)  # type: ignore[no-untyped-call]
         elif has_symbolic(args, kwargs):
             return record_module(self, args, kwargs)
         return super().__call__(*args, **kwargs)

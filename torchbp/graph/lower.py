@@ -1,21 +1,21 @@
-"""From symbolic outputs back to inputs: the graph as a flat list of nodes, and as torch.fx's."""
+"""From symbolic outputs back to inputs: the graph as a flat list of nodes."""
 
 from __future__ import annotations
 
 import builtins
 import keyword
-import operator
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, fx, nn
-from torch.nn import functional as F
+from torch import Tensor, nn
 
 from torchbp.errors import GraphError
-from torchbp.graph.structure import leaves, map_leaves
-from torchbp.graph.symbolic import Call, Symbolic, known_shape, shape_text
+from torchbp.graph.functions import function_named, qualified_name
+from torchbp.graph.runs import is_foreign
+from torchbp.graph.structure import leaves, map_leaves, tuple_like
+from torchbp.graph.symbolic import CODE_NAMES, Call, Symbolic, known_shape, shape_text
 
 Path = tuple[int | str, ...]
 Key = tuple[int, Path]  # which call, by identity, and which part of its output
@@ -71,19 +71,14 @@ class Node:
         return (leaf for leaf in leaves((self.args, self.kwargs)) if isinstance(leaf, Ref))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        target = self.target
-        if getattr(F, getattr(target, "__name__", ""), None) is target:
-            target = _FunctionalName(target.__name__)  # F.max_pool1d cannot be pickled by itself
-        return _restored, (self.name, self.kind, target, self.args, self.kwargs, self.output)
+        # torch's functions by name: some of them, as F.max_pool1d, cannot be pickled
+        name = qualified_name(self.target) if self.kind == "function" else None
+        target = None if name else self.target
+        return _restored, (name, self.name, self.kind, target, self.args, self.kwargs, self.output)
 
 
-class _FunctionalName(str):
-    """The name of a function of torch.nn.functional."""
-
-
-def _restored(name: str, kind: Any, target: Any, *rest: Any) -> Node:
-    function = getattr(F, target) if isinstance(target, _FunctionalName) else target
-    return Node(name, kind, function, *rest)
+def _restored(function_name: str | None, name: str, kind: Any, target: Any, *rest: Any) -> Node:
+    return Node(name, kind, function_named(function_name) if function_name else target, *rest)
 
 
 @dataclass(frozen=True)
@@ -103,71 +98,102 @@ class Lowered:
     constants: dict[str, Tensor]
 
 
-def lower(inputs: dict[str, Symbolic], outputs: Any) -> Lowered:
+def lower(inputs: dict[str, Symbolic], outputs: Any, reserved: set[str]) -> Lowered:
     """Collect what is needed to compute the outputs from the inputs.
 
     Args:
         inputs: the symbolic values that will be given, by argument name. They need not be made
             by `Input`: the graph is cut at them.
         outputs: a structure of symbolic values.
+        reserved: names that submodules and constants cannot have.
 
     Raises:
         GraphError: an output depends on an input that is not given, or two things that are
             different have the same name.
     """
-    keys = {_key(value): name for name, value in inputs.items()}
-    calls = _calls_between(keys, outputs)
-    return _Lowering(inputs, calls).lowered(keys, outputs)
+    given = {_key(value): Ref(name) for name, value in inputs.items()}
+    calls = _calls_between(given, outputs)
+    names = _Names(inputs, calls, reserved)
+    constants: dict[str, Tensor] = {}
+
+    def ref(leaf: Any) -> Any:
+        if isinstance(leaf, Symbolic):
+            return given.get(_key(leaf)) or Ref(names.of_call(leaf.call), leaf.path)
+        if isinstance(leaf, Tensor):
+            name = names.of(leaf, "constant")
+            constants[name] = leaf
+            return Ref(name)
+        return leaf
+
+    def node(call: Call) -> Node:
+        target = names.of_module(call) if call.kind == "module" else call.target
+        args, kwargs = map_leaves(ref, call.args), map_leaves(ref, call.kwargs)
+        return Node(names.of_call(call), call.kind, target, args, kwargs, described(*call.outputs))
+
+    steps = [node(call) for call in calls]
+    first = [
+        Node(name, "input", name, output=described(*value.samples))
+        for name, value in inputs.items()
+    ]
+    first += [
+        Node(name, "constant", name, output=described(tensor, tensor))
+        for name, tensor in constants.items()
+    ]
+    modules = {names.of_module(call): call.target for call in calls if call.kind == "module"}
+    return Lowered((*first, *steps), map_leaves(ref, outputs), modules, constants)
 
 
-def emit_graph(nodes: tuple[Node, ...], outputs: Any) -> fx.Graph:
-    """The nodes as a torch.fx graph; parts of outputs are taken by getitem nodes."""
-    graph = fx.Graph()
-    values: dict[Ref, fx.Node] = {}
+def described(first: Any, second: Any) -> Any:
+    """Two runs' outputs as one structure of TensorInfo and plain values; None where they differ."""
+    if isinstance(first, Tensor):
+        return TensorInfo(known_shape(first, second), first.dtype)
+    if isinstance(first, dict):
+        return {key: described(first[key], second[key]) for key in first}
+    if isinstance(first, tuple | list):
+        parts = [described(*pair) for pair in zip(first, second, strict=True)]
+        return tuple_like(first, parts) if isinstance(first, tuple) else tuple(parts)
+    return first if isinstance(first, int | float | str) and first == second else None
 
-    def value(leaf: Any) -> Any:
-        if not isinstance(leaf, Ref):
-            return leaf
-        if leaf not in values:
-            whole = value(Ref(leaf.name, leaf.path[:-1]))
-            part = "_".join(str(key) for key in (leaf.name, *leaf.path))
-            values[leaf] = graph.create_node(
-                "call_function", operator.getitem, (whole, leaf.path[-1]), name=part
-            )
-        return values[leaf]
 
-    for node in nodes:
-        values[Ref(node.name)] = graph.create_node(
-            _OPCODES[node.kind],
-            node.target,
-            map_leaves(value, node.args),
-            map_leaves(value, node.kwargs),
-            name=node.name,
-        )
-    graph.output(map_leaves(value, outputs))
-    return graph
+def free_name(base: str, taken: set[str]) -> str:
+    """The base name, numbered where it is taken or would hide a name of Python's."""
+    hides = base in _PYTHONS or keyword.iskeyword(base)
+    return numbered(base, taken, start=1 if hides else 0)
+
+
+def numbered(base: str, taken: set[str], start: int = 0) -> str:
+    """The base name, numbered where it is taken; from then on it is."""
+    number = start
+    while (name := f"{base}_{number}" if number else base) in taken:
+        number += 1
+    taken.add(name)
+    return name
+
+
+_PYTHONS = CODE_NAMES.union(vars(builtins))
 
 
 def _key(value: Symbolic) -> Key:
     return id(value.call), value.path
 
 
-def _calls_between(inputs: dict[Key, str], outputs: Any) -> list[Call]:
+def _calls_between(given: dict[Key, Ref], outputs: Any) -> list[Call]:
     """The calls that lead from the inputs to the outputs, each after those it builds on."""
     order: dict[int, Call] = {}
     for output in leaves(outputs):
         stack: list[tuple[Symbolic, bool]] = [(output, False)]
         while stack:
             value, seen = stack.pop()
-            if _key(value) in inputs or id(value.call) in order:
+            if _key(value) in given or id(value.call) in order:
                 continue
             if value.call.kind == "input":
-                raise _unreachable(value, output, list(inputs.values()))
+                raise _unreachable(value, output, [ref.name for ref in given.values()])
             if seen:
                 order[id(value.call)] = value.call
                 continue
             stack.append((value, True))
-            stack.extend((argument, False) for argument in reversed(value.call.symbolic_arguments()))
+            arguments = value.call.symbolic_arguments()
+            stack.extend((argument, False) for argument in reversed(arguments))
     return list(order.values())
 
 
@@ -200,120 +226,56 @@ def _path_between(first: Symbolic, last: Symbolic) -> str:
         value = came_from[id(value.call)]
 
 
-class _Lowering:
-    """Names for everything in the graph, then its nodes."""
+class _Names:
+    """A name for each module, call and constant of a graph; those that the user gave come first."""
 
-    def __init__(self, inputs: dict[str, Symbolic], calls: list[Call]) -> None:
-        self.inputs = inputs
-        self.calls = calls
-        self.taken: set[str] = set()
-        self.modules: dict[str, nn.Module] = {}
-        self.constants: dict[str, Tensor] = {}
-        self.module_names: dict[int, str] = {}
-        self.call_names: dict[int, str] = {}
-        self.constant_names: dict[int, str] = {}
-
-    def lowered(self, keys: dict[Key, str], outputs: Any) -> Lowered:
-        self._name_inputs_and_modules()
-        refs = {key: Ref(name) for key, name in keys.items()}
-
-        def ref(leaf: Any) -> Any:
-            if isinstance(leaf, Symbolic):
-                key = _key(leaf)
-                return refs[key] if key in refs else Ref(self.call_names[key[0]], key[1])
-            return Ref(self._constant(leaf)) if isinstance(leaf, Tensor) else leaf
-
-        nodes = [
-            Node(name, "input", name, output=_described(value.samples))
-            for name, value in self.inputs.items()
-        ]
-        for call in self.calls:
-            args, kwargs = map_leaves(ref, call.args), map_leaves(ref, call.kwargs)
-            nodes.append(self._node(call, args, kwargs))
-        constants = [
-            Node(name, "constant", name, output=TensorInfo(tuple(tensor.shape), tensor.dtype))
-            for name, tensor in self.constants.items()
-        ]
-        nodes[len(self.inputs) : len(self.inputs)] = constants
-        return Lowered(tuple(nodes), map_leaves(ref, outputs), self.modules, self.constants)
-
-    def _name_inputs_and_modules(self) -> None:
-        """Given names first, so that none of them meets one that was made up."""
-        self.taken.update(self.inputs)
-        calls = [call for call in self.calls if call.kind == "module"]
+    def __init__(self, inputs: dict[str, Symbolic], calls: list[Call], reserved: set[str]) -> None:
+        self._names: dict[int, str] = {}
+        owners: dict[str, object] = dict(inputs)
         for call in calls:
             if call.name is not None:
-                self._give_name(call)
+                self._give(call.name, call, owners, reserved)
+        # a function of the user's keeps its name in the code; what it returns is numbered
+        functions = {getattr(call.target, "__name__", "") for call in calls if is_foreign(call)}
+        self._taken = {*owners, *functions}
+        self._reserved = reserved
         for call in calls:
-            if id(call.target) not in self.module_names:
-                self._register(call, self._free(call.base_name()))
-        self.modules = {}  # again, in the order of the calls
-        for call in calls:
-            name = self.module_names[id(call.target)]
-            if name not in self.modules:
-                self.modules[name] = call.target
-                self.call_names[id(call)] = name  # the first call of a layer has its name
+            if call.kind == "module":
+                name = self.of_module(call)
+                if owners.setdefault(name, call.target) is call.target:
+                    owners[name] = None  # the first call of a layer has the layer's name
+                    self._names[id(call)] = name
 
-    def _give_name(self, call: Call) -> None:
-        name = str(call.name)
-        known = self.module_names.setdefault(id(call.target), name)
+    def of(self, thing: Any, base: str) -> str:
+        """The name of a module, call or constant; the base name, numbered, where it has none."""
+        if id(thing) not in self._names:
+            self._names[id(thing)] = free_name(base, self._taken)
+        return self._names[id(thing)]
+
+    def of_call(self, call: Call) -> str:
+        """The name of a call's result."""
+        return self.of(call, call.base_name())
+
+    def of_module(self, call: Call) -> str:
+        """The name of a called module as a submodule."""
+        base = call.base_name()
+        return self.of(call.target, f"{base}_1" if base in self._reserved else base)
+
+    def _give(self, name: str, call: Call, owners: dict[str, object], reserved: set[str]) -> None:
+        thing = call.target if call.kind == "module" else call
+        known = self._names.setdefault(id(thing), name)
         if known != name:
             raise GraphError(
                 f"Model: a layer is called under two names, '{known}' and '{name}'.\n"
                 "  To mend it: give it one."
             )
-        if name in self.modules or name in self.inputs:
-            if self.modules.get(name) is not call.target:
-                raise GraphError(
-                    f"Model: two different layers or inputs are named '{name}'.\n"
-                    "  To mend it: give one of them another name."
-                )
-            return
-        self._register(call, name)
-
-    def _register(self, call: Call, name: str) -> None:
-        self.modules[name] = call.target
-        self.module_names[id(call.target)] = name
-        self.taken.add(name)
-
-    def _constant(self, tensor: Tensor) -> str:
-        if id(tensor) not in self.constant_names:
-            name = self._free("constant")
-            self.constant_names[id(tensor)] = name
-            self.constants[name] = tensor
-        return self.constant_names[id(tensor)]
-
-    def _node(self, call: Call, args: Any, kwargs: Any) -> Node:
-        name = self.call_names.get(id(call)) or self._free(call.base_name())
-        self.call_names[id(call)] = name
-        target = self.module_names[id(call.target)] if call.kind == "module" else call.target
-        return Node(name, call.kind, target, args, kwargs, _described(call.outputs))
-
-    def _free(self, base: str) -> str:
-        """The base name, numbered where it is taken or would hide a Python name."""
-        name, number = base, 0
-        while name in self.taken or name in _RESERVED or keyword.iskeyword(name):
-            number += 1
-            name = f"{base}_{number}"
-        self.taken.add(name)
-        return name
-
-
-def _described(samples: tuple[Any, Any]) -> Any:
-    """Two runs' outputs as one structure of TensorInfo and plain values; None where they differ."""
-    first, second = samples
-    if isinstance(first, Tensor):
-        return TensorInfo(known_shape(first, second), first.dtype)
-    if isinstance(first, dict):
-        return {key: _described((first[key], second[key])) for key in first}
-    if isinstance(first, tuple | list):
-        return tuple(_described(pair) for pair in zip(first, second, strict=True))
-    return first if isinstance(first, int | float | str) and first == second else None
-
-
-
-_OPCODES = {
-    "input": "placeholder", "constant": "get_attr", "module": "call_module",
-    "function": "call_function", "method": "call_method",
-}  # fmt: skip
-_RESERVED = {*vars(builtins), "self", "torch", "device", "inf", "nan", "NoneType", "F"}
+        if owners.setdefault(name, thing) is not thing:
+            raise GraphError(
+                f"Model: two different layers or inputs are named '{name}'.\n"
+                "  To mend it: give one of them another name."
+            )
+        if call.kind == "module" and name in reserved:
+            raise GraphError(
+                f"Model: a layer is named '{name}', which is an attribute of every model.\n"
+                "  To mend it: give it another name."
+            )

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from torch import Tensor, fx
+from torch import fx
 
-from torchbp.errors import DataError, DtypeError, GraphError, ShapeError
+from torchbp.errors import GraphError
+from torchbp.graph.arguments import Fits, bound, compile_fits
+from torchbp.graph.fx import fx_graph
 from torchbp.graph.layer import Layer
-from torchbp.graph.lower import Node, emit_graph, lower
+from torchbp.graph.lower import Node, Path, free_name, lower, numbered
 from torchbp.graph.source import compile_forward, readable
 from torchbp.graph.structure import leaves
-from torchbp.graph.symbolic import Symbolic, SymbolicTensor, check_name
+from torchbp.graph.symbolic import Symbolic, SymbolicTensor, check_input_name
 
 Structure = Any
 """One symbolic tensor, a list or tuple of them, or a dict of them by name."""
@@ -69,51 +71,41 @@ class Model(Layer):
         output_names: keys of a dict of outputs, else the names of what makes them.
     """
 
-    nodes: tuple[Node, ...]
-    outputs: Structure
-    input_names: tuple[str, ...]
-    output_names: tuple[str, ...]
+    nodes: tuple[Node, ...] = ()
+    outputs: Structure = ()
+    input_names: tuple[str, ...] = ()
+    output_names: tuple[str, ...] = ()
+    _fits: Fits
+    _generated: Callable[..., Any]
 
     def __init__(self, inputs: Structure, outputs: Structure, *, name: str | None = None) -> None:
         super().__init__(name=name)
         _check_symbolic(outputs, "outputs")
         named = _named_inputs(inputs)
-        lowered = lower(named, outputs)
+        lowered = lower(named, outputs, reserved=set(dir(self)))
         for given, module in lowered.modules.items():
-            _check_free(given, self)
             self.add_module(given, module)
         for given, tensor in lowered.constants.items():
             self.register_buffer(given, tensor, persistent=False)
         self.nodes, self.outputs = lowered.nodes, lowered.outputs
         self.input_names = tuple(named)
         self.output_names = _names_of_outputs(self.outputs)
-        self._checks = tuple(_check_of(node) for node in self.nodes[: len(named)])
-        self._bind_forward()
+        self._generate()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Compute the outputs, or record the call if an argument is symbolic."""
-        if kwargs or len(args) != len(self._checks) or isinstance(args[0], list | tuple | dict):
-            args = _bound(self, args, kwargs)
-        for value, (argument, ndim, sizes, floating) in zip(args, self._checks, strict=True):
-            if isinstance(value, Tensor):
-                shape = value.shape
-                if len(shape) != ndim or value.is_floating_point() is not floating:
-                    raise _wrong_argument(self, argument, value)
-                for dim, size in sizes:
-                    if shape[dim] != size:
-                        raise _wrong_argument(self, argument, value)
-            elif not isinstance(value, SymbolicTensor):
-                raise _no_tensor(self, argument, value)
-        return super().__call__(*args)
+        if self._fits(args, kwargs) and self._compiled_call_impl is None:
+            return self._call_impl(*args)  # type: ignore[no-untyped-call]  # as in Layer
+        return super().__call__(*bound(self._label(), self._inputs(), args, kwargs))
 
     @property
     def code(self) -> str:
         """The source of `forward`, to read. What runs also frees each value after its last use."""
-        return readable(self._graph())
+        return readable(self.nodes, self.outputs)
 
     def to_fx(self) -> fx.GraphModule:
         """The model as a torch.fx.GraphModule that shares the submodules."""
-        return fx.GraphModule(self, self._graph(), type(self).__name__)
+        return fx.GraphModule(self, fx_graph(self.nodes, self.outputs), type(self).__name__)
 
     def summary(self, expand_nested: bool = False) -> str:
         """A table of the steps: name and type, output shape, parameters, inputs.
@@ -128,134 +120,82 @@ class Model(Layer):
 
         return summary(self, expand_nested=expand_nested)
 
-    def _graph(self) -> fx.Graph:
-        return emit_graph(self.nodes, self.outputs)
+    def forward(self, *inputs: Any) -> Any:
+        """Compute the outputs; the instance has a function with one argument for each input."""
+        return self._generated(*inputs)
 
-    def _bind_forward(self) -> None:
-        # An attribute of the instance: calls go straight to the generated function, and
-        # inspect.signature(model.forward), which exporters read, names the inputs.
-        self.__dict__["forward"] = types.MethodType(compile_forward(self._graph()), self)
+    def _inputs(self) -> tuple[Node, ...]:
+        return self.nodes[: len(self.input_names)]
+
+    def _label(self) -> str:
+        kind = type(self).__name__
+        return f"{self.name} ({kind})" if self.name else kind
+
+    def _generate(self) -> None:
+        """Make the functions that are written as source; copies and pickles make them anew."""
+        generated = types.MethodType(compile_forward(self.nodes, self.outputs), self)
+        self.__dict__.update(_generated=generated, _fits=compile_fits(self._inputs()))
+        if type(self).forward is Model.forward:
+            # calls go straight to the generated function, and inspect.signature(model.forward),
+            # which exporters read, names the inputs
+            self.__dict__["forward"] = generated
 
     def __getstate__(self) -> dict[str, Any]:
-        state = self.__dict__.copy()
-        del state["forward"]  # a function of generated source cannot be pickled; it is made anew
+        state: dict[str, Any] = super().__getstate__()  # type: ignore[no-untyped-call]
+        for name in ("forward", "_generated", "_fits"):
+            state.pop(name, None)
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        self._bind_forward()
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self._generate()
 
 
 def _named_inputs(inputs: Structure) -> dict[str, Symbolic]:
+    """The inputs by the names of the arguments: what they were given, else `x`, `x_1` ..."""
     _check_symbolic(inputs, "inputs")
     if isinstance(inputs, Mapping):
         for name in inputs:
-            check_name(name, "Model")
-        return dict(inputs)
+            check_input_name(name, "Model")
+        return _each_once(dict(inputs))
     values = list(inputs) if isinstance(inputs, Sequence) else [inputs]
-    named: dict[str, Symbolic] = {}
-    given = {value.call.name for value in values}
-    for value in values:
-        base = value.call.base_name()
-        name, number = base, 0
-        while name in named or (value.call.name is None and name in given):
-            if value.call.name is not None:
-                raise GraphError(
-                    f"Model: two inputs are named '{name}'.\n  To mend it: name them differently."
-                )
-            number += 1
-            name = f"{base}_{number}"
-        named[name] = value
-    return named
+    given = [value.call.name for value in values if value.call.name is not None]
+    for name in given:
+        if given.count(name) > 1:
+            raise GraphError(
+                f"Model: two inputs are named '{name}'.\n  To mend it: name them differently."
+            )
+    taken = set(given)
+    return _each_once(
+        {value.call.name or free_name(value.call.base_name(), taken): value for value in values}
+    )
+
+
+def _each_once(inputs: dict[str, Any]) -> dict[str, Any]:
+    names: dict[tuple[int, Path], str] = {}
+    for name, value in inputs.items():
+        first = names.setdefault((id(value.call), value.path), name)
+        if first != name:
+            raise GraphError(
+                f"Model: the inputs '{first}' and '{name}' are the same symbolic tensor.\n"
+                "  To mend it: give it once."
+            )
+    return inputs
 
 
 def _check_symbolic(structure: Structure, what: str) -> None:
     values = list(leaves(structure))
-    for value in values:
-        if not isinstance(value, Symbolic):
+    for value in values or [structure]:
+        if not isinstance(value, SymbolicTensor):
             raise GraphError(
                 f"Model: expected symbolic tensors as {what}, got {type(value).__name__}.\n"
                 "  To mend it: pass what Input, a layer or torchbp.call returned."
             )
-    if not values:
-        raise GraphError(
-            f"Model: expected at least one symbolic tensor as {what}, got {structure!r}.\n"
-            "  To mend it: pass what Input, a layer or torchbp.call returned."
-        )
-
-
-def _check_free(name: str, model: Model) -> None:
-    if hasattr(type(model), name) or name in ("nodes", "outputs", "input_names", "output_names"):
-        raise GraphError(
-            f"Model: a layer is named '{name}', which is an attribute of every model.\n"
-            "  To mend it: give it another name."
-        )
 
 
 def _names_of_outputs(outputs: Structure) -> tuple[str, ...]:
     if isinstance(outputs, Mapping):
         return tuple(outputs)
-    names: list[str] = []
-    for ref in leaves(outputs):
-        base = "_".join(str(key) for key in (ref.name, *ref.path))
-        name, number = base, 0
-        while name in names:
-            number += 1
-            name = f"{base}_{number}"
-        names.append(name)
-    return tuple(names)
-
-
-def _check_of(node: Node) -> tuple[str, int, tuple[tuple[int, int], ...], bool]:
-    """What an argument must have: its name, dimensions, known sizes, and whether it is floating."""
-    shape, dtype = node.output.shape, node.output.dtype
-    sizes = tuple((dim, size) for dim, size in enumerate(shape) if size is not None)
-    return node.name, len(shape), sizes, dtype.is_floating_point
-
-
-def _bound(model: Model, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
-    """The arguments in the order of the inputs, however they were given."""
-    names = model.input_names
-    if len(args) == 1 and not kwargs:
-        if isinstance(args[0], Mapping):
-            args, kwargs = (), dict(args[0])
-        elif isinstance(args[0], list | tuple):
-            args = tuple(args[0])
-    by_name = dict(zip(names, args, strict=False))
-    twice = [name for name in kwargs if name in by_name]
-    by_name |= kwargs
-    if len(args) > len(names) or twice or set(by_name) != set(names):
-        got = [f"{len(args)} positional"] if args else []
-        got += [f"by name {sorted(kwargs)}"] if kwargs else []
-        raise DataError(
-            f"{_who(model)}: expected {len(names)} inputs {list(names)}, got "
-            f"{' and '.join(got) or 'none'}.\n"
-            "  To mend it: pass one tensor for each, positionally, by name, as one list or as "
-            "one dict."
-        )
-    return tuple(by_name[name] for name in names)
-
-
-def _who(model: Model) -> str:
-    return f"{model.name} ({type(model).__name__})" if model.name else type(model).__name__
-
-
-def _wrong_argument(model: Model, name: str, value: Tensor) -> ShapeError | DtypeError:
-    node = next(node for node in model.nodes if node.name == name)
-    shape, dtype = node.output.shape, node.output.dtype
-    got = f"{tuple(value.shape)} {value.dtype}"
-    expected = f"{_who(model)}: expected input '{name}' of shape {shape} and {dtype}, got {got}"
-    if value.is_floating_point() is not dtype.is_floating_point:
-        wanted = "floating-point numbers" if dtype.is_floating_point else "integers"
-        return DtypeError(f"{expected}.\n  To mend it: pass {wanted}.")
-    return ShapeError(
-        f"{expected}.\n  To mend it: pass data of that shape (None is any size), or build the "
-        "model with another Input."
-    )
-
-
-def _no_tensor(model: Model, name: str, value: object) -> DataError:
-    return DataError(
-        f"{_who(model)}: expected a tensor as input '{name}', got {type(value).__name__}.\n"
-        "  To mend it: convert it with torch.as_tensor."
-    )
+    taken: set[str] = set()
+    parts = ["_".join(str(key) for key in (ref.name, *ref.path)) for ref in leaves(outputs)]
+    return tuple(numbered(name, taken) for name in parts)

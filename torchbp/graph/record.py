@@ -5,18 +5,18 @@ from __future__ import annotations
 import inspect
 import operator
 import sys
-import types
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.modules.lazy import LazyModuleMixin
 
 from torchbp.errors import GraphError
+from torchbp.graph.functions import is_torchs
+from torchbp.graph.lazy import initialize_lazy
 from torchbp.graph.shapes import infer_outputs
-from torchbp.graph.structure import leaves
+from torchbp.graph.structure import leaves, map_leaves, tuple_like
 from torchbp.graph.symbolic import (
     Call,
     Symbolic,
@@ -24,6 +24,7 @@ from torchbp.graph.symbolic import (
     SymbolicTensor,
     check_name,
     in_place_error,
+    needs_data_error,
 )
 
 PLAIN_TYPES = (
@@ -39,8 +40,13 @@ def call(
 
     This is how modules that are not torchbp's come in: torchvision's, timm's, your own. The
     module itself becomes part of the model; called several times, its weights are shared. A
-    function is one step of the graph: what it does inside is not recorded, so that it may
-    depend on data. Without symbolic arguments this is the plain call.
+    function is one step of the graph. What happens inside either is not recorded, so that it may
+    depend on data: it runs when the model runs. Without symbolic arguments this is the plain
+    call.
+
+    To find the shapes of what comes out, the target is run twice, hooks included, on tensors of
+    torch's meta device; the module has the same weights, buffers and attributes afterwards. A
+    target that looks at data is run on the CPU instead, on zeros and then on ones.
 
     Args:
         target: an `nn.Module`, or a function of tensors without weights of its own.
@@ -52,7 +58,8 @@ def call(
         What the target returns, with symbolic tensors for tensors.
 
     Raises:
-        GraphError: the target is neither, the call works in place, or it needs data.
+        GraphError: the target is neither, the call works in place, a function has weights of its
+            own, or what comes out is not made of tensors and numbers.
         ShapeError: the target cannot take the shapes.
         DtypeError: the target cannot take the element types.
 
@@ -63,7 +70,7 @@ def call(
     """
     if name is not None:
         check_name(name, "call")
-    if not callable(target) or isinstance(target, Symbolic):
+    if not callable(target):
         raise GraphError(
             f"call: expected a module or a function, got {type(target).__name__}.\n"
             "  To mend it: write torchbp.call(module, x)."
@@ -90,12 +97,10 @@ def record_module(
     module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], name: str | None = None
 ) -> Any:
     """Record a module's call; a lazy module is initialized by the shapes of its input."""
-    refuse_plain_module()
-    _check_arguments(f"{type(module).__name__}", args, kwargs)
     given = name or getattr(module, "name", None)
     record = Call("module", module, args, kwargs, given if isinstance(given, str) else None)
-    if isinstance(module, LazyModuleMixin) and module.has_uninitialized_params():
-        _initialize_lazy(module, record)
+    _check_arguments(record)
+    initialize_lazy(record)
     return _record(record)
 
 
@@ -106,133 +111,145 @@ def record_function(
     name: str | None = None,
 ) -> Any:
     """Record the call of a function, an operator or a method of torch.Tensor."""
-    refuse_plain_module()
     label = getattr(function, "__name__", type(function).__name__)
-    if "training" in kwargs:
+    if getattr(Tensor, label, None) is not function:
+        kwargs = _without_defaults(function, kwargs)
+        return _record_function(Call("function", function, args, kwargs, name), label)
+    standard = _OPERATORS.get(label.strip("_")) if len(args) == 2 and not kwargs else None
+    if standard is not None:
+        return _record_function(Call("function", standard, args, {}, name), label)
+    return _record_function(Call("method", label, args, kwargs, name), label)
+
+
+def bound_method(value: SymbolicTensor, name: str) -> Any:
+    """What `value.name` is: a method that records its call, or the recorded attribute."""
+    if not callable(getattr(Tensor, name)):
+        if name in _OF_DATA or name.startswith("is_"):
+            raise needs_data_error(f"x.{name}")
+        return _record_function(Call("function", getattr, (value, name)), name)
+    if name in _OF_DATA:
+        raise needs_data_error(f"x.{name}()")
+
+    def method(*args: Any, **kwargs: Any) -> Any:
+        return _record_function(Call("method", name, (value, *args), kwargs), name)
+
+    return method
+
+
+def _record_function(record: Call, label: str) -> Any:
+    _refuse_plain_module()
+    if record.kind == "method" or is_torchs(record.target):
+        _check_torch_call(record, label)
+    _check_arguments(record)
+    return _record(record)
+
+
+def _check_torch_call(record: Call, label: str) -> None:
+    """Refuse what torch's functions and methods do to more than their result."""
+    if "training" in record.kwargs:
         raise GraphError(
             f"{label}: its `training` would be fixed when the graph is built.\n"
             "  To mend it: use the layer from torchbp.layers, which follows model.train() and "
             "model.eval()."
         )
-    if (label.endswith("_") and not label.endswith("__")) or kwargs.get("out") is not None:
-        raise in_place_error(f"{label}(...)", f"{label.rstrip('_')} without out=")
-    _check_arguments(label, args, kwargs)
-    kwargs = _without_defaults(function, kwargs)
-    if isinstance(function, types.MethodDescriptorType | types.WrapperDescriptorType):
-        plain = label.strip("_")
-        standard = _OPERATORS.get(plain) if len(args) == 2 and not kwargs else None
-        if standard is None:
-            return _record(Call("method", label, args, kwargs, name))
-        function = standard
-    return _record(Call("function", function, args, kwargs, name))
+    in_place = label.endswith("_") and not label.endswith("__")
+    if in_place or record.kwargs.get("out") is not None:
+        raise in_place_error(f"{label}(...)", f"{label.strip('_')} without out=")
 
 
-def bound_method(value: SymbolicTensor, name: str) -> Any:
-    """What `value.name` is: a method that records its call, or the recorded attribute."""
-    refuse_plain_module()
-    if not callable(getattr(Tensor, name)):
-        if name == "grad" or name == "data":
-            raise GraphError(
-                f"a symbolic tensor has no .{name}: there are no data while a graph is built.\n"
-                "  To mend it: read it from the model's tensors when it has run."
-            )
-        return _record(Call("function", getattr, (value, name)))
-    if name.endswith("_"):
-        raise in_place_error(f"x.{name}(...)", f"x.{name.rstrip('_')}(...)")
-    if name in ("item", "tolist", "numpy"):
-        raise GraphError(
-            f"x.{name}() needs data, and a graph has none while it is built.\n"
-            "  To mend it: put the computation into an nn.Module's forward or a function, and "
-            "connect that with torchbp.call(module, x)."
-        )
-
-    def method(*args: Any, **kwargs: Any) -> Any:
-        _check_arguments(name, args, kwargs)
-        return _record(Call("method", name, (value, *args), kwargs))
-
-    return method
+def _record(record: Call) -> Any:
+    record.args, record.kwargs = map_leaves(_plain, (record.args, record.kwargs))
+    record.outputs = infer_outputs(record)
+    return _symbolic(record, (), *record.outputs)
 
 
-def refuse_plain_module() -> None:
-    """Refuse to record inside the forward of a module that was called on a symbolic tensor.
-
-    What it does would be recorded without its weights and its train or eval mode.
-
-    Raises:
-        GraphError: the caller, or one of its callers, is a module's forward.
-    """
-    frame = sys._getframe(1)
-    while frame is not None:
-        if frame.f_code is nn.Module._call_impl.__code__:
-            module = type(frame.f_locals["self"]).__name__
-            raise GraphError(
-                f"{module} is a plain module and was called on a symbolic tensor.\n"
-                f"  To mend it: write torchbp.call(module, x), or use torchbp.layers.{module} if "
-                "there is one."
-            )
-        frame = frame.f_back  # type: ignore[assignment]  # None above the outermost
+def _plain(leaf: Any) -> Any:
+    """The float that a float64 of numpy is."""
+    return float(leaf) if isinstance(leaf, float) else leaf
 
 
-def _record(call: Call) -> Any:
-    call.outputs = infer_outputs(call)
-    return _symbolic(call, (), *call.outputs)
-
-
-def _symbolic(call: Call, path: tuple[int | str, ...], first: Any, second: Any) -> Any:
+def _symbolic(record: Call, path: tuple[int | str, ...], first: Any, second: Any) -> Any:
     """The two runs' outputs as one structure with symbolic values for what data decide."""
-    if isinstance(first, Tensor):
-        return SymbolicTensor(call, path, (first, second))
-    if isinstance(first, dict):
-        return {key: _symbolic(call, (*path, key), first[key], second[key]) for key in first}
-    if isinstance(first, tuple | list):
-        items = [
-            _symbolic(call, (*path, i), a, b)
-            for i, (a, b) in enumerate(zip(first, second, strict=True))
-        ]
-        if isinstance(first, list):
-            return items
-        return type(first)(*items) if hasattr(first, "_fields") else tuple(items)
-    if isinstance(first, int) and first != second:
-        return SymbolicSize(call, path, (first, second))
-    return Symbolic(call, path, (first, second)) if isinstance(first, torch.device) else first
-
-
-def _initialize_lazy(module: Any, record: Call) -> None:
-    """Let a lazy module create its weights for the shapes that it meets."""
-    samples = [
-        value.samples[0] for value in record.symbolic_arguments() if isinstance(value.samples[0], Tensor)
-    ]
-    last = record.symbolic_arguments()[0]
-    if isinstance(last, SymbolicTensor) and isinstance(last.shape[_feature_dim(module, last)], SymbolicSize):
+    if type(first) is not type(second) or _form(first) != _form(second):
         raise GraphError(
-            f"{record.label()}: expected an input whose features are known, got "
-            f"{tuple(last.shape)}.\n"
-            "  To mend it: give the sizes when the layer is created, or to Input."
+            f"{record.label()}: expected the same number of outputs and of dimensions whatever "
+            f"the sizes, got {_form(first)} and {_form(second)} for two sizes of what is unknown.\n"
+            "  To mend it: take apart a dimension whose size is known."
         )
-    module._infer_parameters(module, tuple(samples), {})
+    if isinstance(first, Tensor):
+        return SymbolicTensor(record, path, (first, second))
+    if isinstance(first, dict):
+        return {key: _symbolic(record, (*path, key), first[key], second[key]) for key in first}
+    if isinstance(first, tuple | list):
+        pairs = enumerate(zip(first, second, strict=True))
+        items = [_symbolic(record, (*path, i), *pair) for i, pair in pairs]
+        return items if isinstance(first, list) else tuple_like(first, items)
+    if isinstance(first, torch.device):
+        return Symbolic(record, path, (first, second))
+    if isinstance(first, int | float) and (first != second or _counts(record)):
+        return SymbolicSize(record, path, (first, second))
+    if isinstance(first, PLAIN_TYPES) and first == second:
+        return first
+    raise GraphError(
+        f"{record.label()}: expected tensors and numbers, in tuples, lists and dicts, as what it "
+        f"returns, got {type(first).__name__}.\n"
+        "  To mend it: connect a module or function that returns its tensors in one of these."
+    )
 
 
-def _feature_dim(module: Any, value: SymbolicTensor) -> int:
-    return -1 if isinstance(module, nn.LazyLinear) else min(1, value.ndim - 1)
+def _form(output: Any) -> str:
+    """What of an output may not depend on sizes: how many values or dimensions there are."""
+    if isinstance(output, Tensor):
+        return f"{output.ndim} dimensions"
+    if isinstance(output, dict):
+        return f"the keys {list(output)}"
+    return f"{len(output)} outputs" if isinstance(output, tuple | list) else type(output).__name__
 
 
-def _check_arguments(label: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    for leaf in leaves((args, kwargs)):
+def _counts(record: Call) -> bool:
+    """Whether the call computes with unknown sizes: equal results are then a coincidence."""
+    return any(isinstance(value, SymbolicSize) for value in record.symbolic_arguments())
+
+
+def _check_arguments(record: Call) -> None:
+    for leaf in leaves((record.args, record.kwargs)):
         if isinstance(leaf, Tensor):
             if leaf.requires_grad:
                 raise GraphError(
-                    f"{label}: got a tensor that requires grad among the arguments: as part of "
-                    "the graph it would be a constant, not a weight that is trained.\n"
+                    f"{record.label()}: got a tensor that requires grad among the arguments: as "
+                    "part of the graph it would be a constant, not a weight that is trained.\n"
                     "  To mend it: make it an nn.Parameter of a module and connect that with "
                     "torchbp.call(module, x), or detach() it if it is a constant."
                 )
         elif not isinstance(leaf, (Symbolic, *PLAIN_TYPES)):
             raise GraphError(
-                f"{label}: expected tensors, numbers and torch's own types, got "
+                f"{record.label()}: expected tensors, numbers and torch's own types, got "
                 f"{type(leaf).__name__}.\n"
                 "  To mend it: turn arrays into tensors with torch.as_tensor, or give the value "
                 "to a module or a function that is connected with torchbp.call."
             )
+
+
+def _refuse_plain_module() -> None:
+    """Refuse to record inside the forward of a module that was called on a symbolic tensor.
+
+    What it does would be recorded without its weights and its train or eval mode.
+
+    Raises:
+        GraphError: the caller, or one of its callers, is such a forward.
+    """
+    frame = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code is nn.Module._call_impl.__code__:
+            local = frame.f_locals
+            if has_symbolic(local["args"], local["kwargs"]):
+                module = type(local["self"]).__name__
+                raise GraphError(
+                    f"{module} is a plain module and was called on a symbolic tensor.\n"
+                    f"  To mend it: write torchbp.call(module, x), or use torchbp.layers.{module} "
+                    "if there is one."
+                )
+        frame = frame.f_back  # type: ignore[assignment]  # None above the outermost
 
 
 def _without_defaults(function: Callable[..., Any], kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -250,6 +267,9 @@ def _without_defaults(function: Callable[..., Any], kwargs: dict[str, Any]) -> d
     }
 
 
+_OF_DATA = {
+    "item", "tolist", "numpy", "backward", "grad", "grad_fn", "data", "data_ptr", "requires_grad",
+}  # fmt: skip
 _OPERATORS: dict[str, Callable[..., Any]] = {
     "add": operator.add, "sub": operator.sub, "mul": operator.mul, "div": operator.truediv,
     "matmul": operator.matmul, "getitem": operator.getitem, "pow": operator.pow,

@@ -3,131 +3,99 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+import threading
+from typing import Any, NoReturn
 
-import torch
-from torch import Tensor, nn
-from torch.func import functional_call
-from torch.overrides import TorchFunctionMode
+from torch import Tensor
 
 from torchbp.errors import DtypeError, GraphError, ShapeError, TorchbpError
-from torchbp.graph.structure import leaves, map_leaves
-from torchbp.graph.symbolic import BATCH_SIZES, OTHER_SIZES, Call, Symbolic, shape_text
+from torchbp.graph.runs import copied, copied_state, is_foreign, own_tensors_error, run_on
+from torchbp.graph.structure import map_leaves
+from torchbp.graph.symbolic import (
+    BATCH_SIZES,
+    OTHER_SIZES,
+    Call,
+    Symbolic,
+    needs_data_error,
+    shape_text,
+)
 
 PATH_LENGTH = 8  # how many tensors a message shows of the way to the one that does not fit
 
+# A run exchanges the weights of the module for copies without data and puts them back: two
+# threads that build with the same layer must not do that at the same time.
+BUILDING = threading.RLock()
+
 
 def infer_outputs(call: Call) -> tuple[Any, Any]:
-    """The outputs of a call for the two stand-in sizes, as tensors on the meta device.
+    """The outputs of a call for the two stand-in sizes, as tensors without data.
 
-    No random number is drawn and no weight or buffer is touched: a module runs with meta copies.
+    No random number is drawn and no weight, buffer or attribute is changed: a module runs with
+    copies of its weights on the meta device. What looks at data runs on the CPU, the first time
+    on zeros and the second time on ones, so that sizes that depend on data differ.
 
     Raises:
         ShapeError: the callee cannot take the shapes.
         DtypeError: the callee cannot take the element types.
-        GraphError: the call would change its input, or needs data.
+        GraphError: the call would change its input, or cannot be part of a graph.
     """
-    first, second = (_run(call, run) for run in (0, 1))
-    return first, second
+    with BUILDING:
+        state = copied_state(call, "meta")
+        return _outputs(call, 0, state), _outputs(call, 1, state)
 
 
-def to_meta(tensor: Tensor) -> Tensor:
-    """A tensor without data of the same shape and dtype."""
-    return tensor.detach().to("meta")
-
-
-def _run(call: Call, run: int) -> Any:
-    def sample(leaf: Any) -> Any:
-        if isinstance(leaf, Symbolic):
-            return leaf.samples[run]
-        return to_meta(leaf) if isinstance(leaf, Tensor) else leaf
-
-    args, kwargs = map_leaves(sample, call.args), map_leaves(sample, call.kwargs)
-    tensors = [leaf for leaf in leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-    versions = [tensor._version for tensor in tensors]
+def _outputs(call: Call, run: int, state: dict[str, Tensor]) -> Any:
     try:
-        with torch.no_grad(), torch.device("meta"), _RecurrentShapes():
-            output = _execute(call, args, kwargs)
-    except (RuntimeError, ValueError, IndexError, TypeError, NotImplementedError) as error:
-        raise _explained(call, error) from error
-    if any(tensor._version != old for tensor, old in zip(tensors, versions, strict=True)):
-        raise GraphError(
-            f"{call.label()} changes its input in place; in a graph that would be a cycle: the "
-            "tensor would be made from itself.\n"
-            "  To mend it: use the form that returns a new tensor (inplace=False)."
-        )
-    return output
-
-
-def _execute(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    if call.kind == "method":
-        return getattr(args[0], call.target)(*args[1:], **kwargs)
-    if call.kind == "function":
-        return call.target(*args, **kwargs)
-    module: nn.Module = call.target
-    state = dict(module.named_parameters()) | dict(module.named_buffers())
-    with _flat_weights_kept(module):
-        return functional_call(
-            module, {name: to_meta(tensor) for name, tensor in state.items()}, args, kwargs
-        )
-
-
-@contextmanager
-def _flat_weights_kept(module: nn.Module) -> Iterator[None]:
-    """Give recurrent modules back the list of weights that functional_call leaves exchanged."""
-    recurrent = [part for part in module.modules() if isinstance(part, nn.RNNBase)]
-    kept = [part._flat_weights for part in recurrent]
-    kept = [list(weights) for weights in kept]
+        return run_on("meta", call, run, state)
+    except Exception as error:
+        if not _looks_at_data(call, error):
+            _raise_explained(call, error)
     try:
-        yield
-    finally:
-        for part, weights in zip(recurrent, kept, strict=True):
-            part._flat_weights = weights
+        output = run_on("cpu", call, run, copied_state(call, "cpu", run))
+    except Exception as error:
+        _raise_explained(call, error)
+    return map_leaves(
+        lambda leaf: copied(leaf, "meta") if isinstance(leaf, Tensor) else leaf, output
+    )
 
 
-class _RecurrentShapes(TorchFunctionMode):
-    """Answers for the recurrent kernels, which have no meta form and would loop over time."""
-
-    def __torch_function__(
-        self,
-        function: Callable[..., Any],
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        if function in _RECURRENT and not isinstance(args[2], Tensor | tuple):
-            sequence, state = args[0], args[1]  # the other overload, of packed data, has 3 tensors
-            hidden = state[0] if isinstance(state, tuple) else state
-            directions = 2 if args[7] else 1
-            output = sequence.new_empty(*sequence.shape[:-1], directions * hidden.shape[-1])
-            return (output, *state) if isinstance(state, tuple) else (output, state)
-        return function(*args, **(kwargs or {}))
+def _looks_at_data(call: Call, error: Exception) -> bool:
+    """Whether a module or function failed only since its tensors were on the meta device."""
+    if not isinstance(error, RuntimeError | TypeError) or "meta" not in str(error).lower():
+        return False
+    return call.kind == "module" or (is_foreign(call) and not _DEVICES_DIFFER.search(str(error)))
 
 
-_RECURRENT = {torch._VF.lstm, torch._VF.gru, torch._VF.rnn_tanh, torch._VF.rnn_relu}
-
-
-def _explained(call: Call, error: Exception) -> Exception:
-    """The error to raise for one that came from inside the callee."""
-    if isinstance(error, TorchbpError):
+def _raise_explained(call: Call, error: Exception) -> NoReturn:
+    """Raise the error for one that came from inside the callee."""
+    if isinstance(error, TorchbpError) or not isinstance(error, _TORCHS_ERRORS):
         error.add_note(f"in {call.label()}; {_path_text(call)}")
-        return error
-    if isinstance(error, TypeError | NotImplementedError):
-        kind: type[TorchbpError] = GraphError
-    else:
-        kind = DtypeError if re.search(r"dtype|scalar type|data type", str(error)) else ShapeError
+        raise error
+    raise _explained(call, error) from error
+
+
+def _explained(call: Call, error: Exception) -> TorchbpError:
+    text = str(error)
+    if is_foreign(call) and _DEVICES_DIFFER.search(text):
+        return own_tensors_error(call)
+    if call.kind != "module" and "meta" in text.lower():
+        return needs_data_error(f"{call.label()}(...)")
     came = ", ".join(_described(value) for value in call.symbolic_arguments())
     callee = str(call.target) if call.kind == "module" else call.label()
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return kind(
+    reason = text.splitlines()[0] if text else type(error).__name__
+    return _kind(error)(
         f"{call.label()}: expected input that {_shortened(callee)} can take, got {came}: "
         f"{reason}\n"
         f"  The shapes that led here: {_path_text(call)}. Where a size is unknown (None), "
         f"{BATCH_SIZES[0]} stands for the batch and {OTHER_SIZES[0]} for any other.\n"
         "  To mend it: create the layer for the sizes that come, or connect another tensor."
     )
+
+
+def _kind(error: Exception) -> type[TorchbpError]:
+    if isinstance(error, TypeError | NotImplementedError):
+        return GraphError
+    return DtypeError if re.search(r"dtype|scalar type|data type", str(error)) else ShapeError
 
 
 def _described(value: Symbolic) -> str:
@@ -149,3 +117,7 @@ def _path_text(call: Call) -> str:
         steps.append(f"{value.call.label(short=True)} {shape_text(value)}")
         arguments = value.call.symbolic_arguments()
     return ("... -> " if arguments else "") + " -> ".join(reversed(steps))
+
+
+_DEVICES_DIFFER = re.compile(r"same device|expected device|but got .* is on")
+_TORCHS_ERRORS = (RuntimeError, ValueError, IndexError, TypeError)

@@ -1,6 +1,6 @@
 """Nested arguments and outputs: lists, tuples, named tuples, dicts and slices."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 
@@ -12,11 +12,11 @@ def map_leaves(function: Callable[[Any], Any], tree: Any) -> Any:
         tree: lists, tuples, named tuples, dicts and slices of leaves; anything else is a leaf.
 
     Returns:
-        The same structure; dicts keep their class where it can be built from pairs.
+        The same structure. Named tuples keep their class; lists, other tuples and dicts are
+        plain ones.
     """
     if isinstance(tree, tuple):
-        items = [map_leaves(function, item) for item in tree]
-        return type(tree)(*items) if hasattr(tree, "_fields") else tuple(items)
+        return tuple_like(tree, [map_leaves(function, item) for item in tree])
     if isinstance(tree, list):
         return [map_leaves(function, item) for item in tree]
     if isinstance(tree, dict):
@@ -38,3 +38,19 @@ def leaves(tree: Any) -> Iterator[Any]:
         yield from (tree.start, tree.stop, tree.step)
     else:
         yield tree
+
+
+def tuple_like(pattern: tuple[Any, ...], items: Sequence[Any]) -> tuple[Any, ...]:
+    """The items as a tuple with the names of the pattern's fields, if it has names."""
+    if hasattr(pattern, "_fields"):
+        return type(pattern)(*items)
+    if hasattr(pattern, "n_sequence_fields"):  # what torch.max returns
+        return type(pattern)(items)
+    return tuple(items)
+
+
+def field_names(tree: Any) -> Sequence[str] | None:
+    """The names of a named tuple's fields; None for anything else."""
+    if hasattr(tree, "n_sequence_fields"):
+        return tree.__match_args__
+    return getattr(tree, "_fields", None) if isinstance(tree, tuple) else None

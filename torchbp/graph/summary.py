@@ -7,12 +7,13 @@ from collections.abc import Iterable, Iterator
 
 from torch import Tensor, nn
 
-from torchbp.graph.captions import columns, output_parts, shortened, type_text, weights
+from torchbp.graph.captions import columns, output_tensors, shortened, type_text, weights
+from torchbp.graph.lower import Node
 from torchbp.graph.model import Model
 
 WIDTH = 100
 HEADER = ("Layer (type)", "Output shape", "Params", "Connected to")
-MOST = (36, 26, 17)  # columns for name, shape and parameters; the last column has what is left
+MOST = (36, 30, 17)  # columns for name, shape and parameters; the last column has what is left
 GAP = "  "
 
 
@@ -77,14 +78,19 @@ def _rows(
         module = model.get_submodule(node.target) if node.kind == "module" else None
         above = set(counted)
         yield (
-            f"{indent}{node.name} ({type_text(node, model)})",
-            "\n".join(str(info.shape) for _, info in output_parts(node.output)) or "-",
+            f"{indent}{node.name} ({type_text(node, model)}{_again(node)})",
+            "\n".join(str(info.shape) for _, info in output_tensors(node)) or "-",
             _params_text(module, counted),
             ", ".join(dict.fromkeys(str(ref) for ref in node.refs())),
         )
         if expand_nested and isinstance(module, Model) and node.target not in expanded:
             expanded.add(node.target)
             yield from _rows(module, expand_nested, above, indent + "  ")
+
+
+def _again(node: Node) -> str:
+    """Which layer a call is of, where it is not its first one."""
+    return f", {node.target} again" if node.kind == "module" and node.name != node.target else ""
 
 
 def _params_text(module: nn.Module | None, counted: set[int]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keyword
 import operator
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NoReturn
 
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from torchbp.errors import GraphError
+from torchbp.graph.functions import plain_name
 from torchbp.graph.structure import leaves
 
 # Sizes that stand in for the unknown ones in the two shape runs: the batch, and any other.
@@ -20,6 +21,9 @@ from torchbp.graph.structure import leaves
 # that halve or pool them many times can be built.
 BATCH_SIZES = (2, 3)
 OTHER_SIZES = (480, 960)
+
+# What the code of a model uses under these names.
+CODE_NAMES = frozenset({"self", "training", "torch", "F", "range", "slice"})
 
 
 @dataclass(eq=False)
@@ -54,10 +58,9 @@ class Call:
             return "x"
         if self.kind == "module":
             return snake_case(type(self.target).__name__)
-        name = self.target if self.kind == "method" else getattr(self.target, "__name__", "call")
-        if self.target is getattr:
-            name = self.args[1]
-        return name.strip("_") if name.strip("_").isidentifier() else "call"
+        if self.kind == "method":
+            return str(self.target).strip("_")
+        return self.args[1] if self.target is getattr else plain_name(self.target)
 
     def label(self, short: bool = False) -> str:
         """How messages name the call: `answer (Linear)`, or `answer`."""
@@ -65,6 +68,45 @@ class Call:
         if short or self.kind != "module":
             return name
         return f"{name} ({type(self.target).__name__})"
+
+
+def _recorded(function: Callable[..., Any], swapped: bool = False) -> Callable[..., Any]:
+    """An operator as a method that records it."""
+
+    def method(self: Symbolic, *others: Any) -> Any:
+        from torchbp.graph.record import record_function
+
+        return record_function(function, (*others, self) if swapped else (self, *others), {})
+
+    return method
+
+
+def _refused(error: Callable[..., GraphError], *about: str) -> Callable[..., Any]:
+    """An operator as a method that raises an error."""
+
+    def method(self: Symbolic, *args: Any, **kwargs: Any) -> NoReturn:
+        raise error(*about)
+
+    return method
+
+
+def in_place_error(what: str, instead: str) -> GraphError:
+    """The error for an operation that would change a tensor that the graph has recorded."""
+    return GraphError(
+        f"{what} works in place; on a symbolic tensor it would make the graph a cycle: the tensor "
+        "would be made from itself.\n"
+        f"  To mend it: use the form that returns a new tensor ({instead})."
+    )
+
+
+def needs_data_error(what: str) -> GraphError:
+    """The error for what cannot be known while a graph is built."""
+    return GraphError(
+        f"{what} needs data, and a graph has none while it is built: neither control flow nor "
+        "shapes can depend on the values of a symbolic tensor.\n"
+        "  To mend it: use torch.where, or put the computation into an nn.Module's forward and "
+        "connect that with torchbp.call(module, x)."
+    )
 
 
 class Symbolic:
@@ -76,21 +118,12 @@ class Symbolic:
         samples: the value in each of the two shape runs.
     """
 
+    __array_ufunc__ = None  # numpy leaves operators between its arrays and symbolic values to us
+
     def __init__(self, call: Call, path: tuple[int | str, ...], samples: tuple[Any, Any]) -> None:
         self.call = call
         self.path = path
         self.samples = samples
-
-    def __bool__(self) -> NoReturn:
-        raise _needs_data("bool(), an `if` or a `while` on a symbolic value")
-
-    def __int__(self) -> NoReturn:
-        raise _needs_data("int() or an index from a symbolic value")
-
-    __index__ = __int__
-
-    def __float__(self) -> NoReturn:
-        raise _needs_data("float() of a symbolic value")
 
     @classmethod
     def __torch_function__(
@@ -104,10 +137,41 @@ class Symbolic:
 
         return record_function(function, args, kwargs or {})
 
+    __bool__ = _refused(needs_data_error, "bool(), an `if` or a `while` on a symbolic value")
+    __int__ = __index__ = _refused(
+        needs_data_error, "int(), range() or an index from a symbolic value"
+    )
+    __float__ = __complex__ = _refused(needs_data_error, "float() of a symbolic value")
+    __array__ = _refused(needs_data_error, "a numpy array of a symbolic value")
+    __lt__ = __le__ = __gt__ = __ge__ = _refused(needs_data_error, "comparing a symbolic value")
+
+    __neg__ = _recorded(operator.neg)
+    __pos__ = _recorded(operator.pos)
+    __invert__ = _recorded(operator.invert)
+
+    __add__, __radd__ = _recorded(operator.add), _recorded(operator.add, swapped=True)
+    __sub__, __rsub__ = _recorded(operator.sub), _recorded(operator.sub, swapped=True)
+    __mul__, __rmul__ = _recorded(operator.mul), _recorded(operator.mul, swapped=True)
+    __mod__, __rmod__ = _recorded(operator.mod), _recorded(operator.mod, swapped=True)
+    __pow__, __rpow__ = _recorded(operator.pow), _recorded(operator.pow, swapped=True)
+    __and__, __rand__ = _recorded(operator.and_), _recorded(operator.and_, swapped=True)
+    __or__, __ror__ = _recorded(operator.or_), _recorded(operator.or_, swapped=True)
+    __xor__, __rxor__ = _recorded(operator.xor), _recorded(operator.xor, swapped=True)
+    __matmul__, __rmatmul__ = _recorded(operator.matmul), _recorded(operator.matmul, swapped=True)
+    __lshift__, __rlshift__ = _recorded(operator.lshift), _recorded(operator.lshift, swapped=True)
+    __rshift__, __rrshift__ = _recorded(operator.rshift), _recorded(operator.rshift, swapped=True)
+    __truediv__ = _recorded(operator.truediv)
+    __rtruediv__ = _recorded(operator.truediv, swapped=True)
+    __floordiv__ = _recorded(operator.floordiv)
+    __rfloordiv__ = _recorded(operator.floordiv, swapped=True)
+
 
 class SymbolicSize(Symbolic):
-    """A size that is unknown until data come. It prints as None, equals None, and can be computed
-    with: `x.reshape(x.shape[0], -1)`, `x.size(1) // 2`.
+    """A number that is unknown until data come: a size, or what is computed from sizes.
+
+    It prints as None, equals None, and can be computed with: `x.reshape(x.shape[0], -1)`,
+    `x[:, : x.size(1) // 2]`. Among several sizes of torch's functions it stands in a tuple:
+    `torch.zeros((x.shape[0], 3))`.
     """
 
     def __repr__(self) -> str:
@@ -116,7 +180,7 @@ class SymbolicSize(Symbolic):
     def __eq__(self, other: object) -> bool:
         if other is None or isinstance(other, SymbolicSize):
             return other is None or other.samples == self.samples
-        raise _needs_data("comparing an unknown size")
+        raise needs_data_error("comparing an unknown size")
 
     def __hash__(self) -> int:
         return hash(None)
@@ -136,7 +200,26 @@ class SymbolicTensor(Symbolic):
         SymbolicTensor(shape=(None, 8), dtype=torch.float32)
     """
 
-    __iter__ = None  # a symbolic tensor has no rows to go through; see unbind, chunk, split
+    __eq__, __ne__ = _recorded(operator.eq), _recorded(operator.ne)
+    __lt__, __le__ = _recorded(operator.lt), _recorded(operator.le)
+    __gt__, __ge__ = _recorded(operator.gt), _recorded(operator.ge)
+    __hash__ = object.__hash__
+    __getitem__ = _recorded(operator.getitem)
+    __setitem__ = __delitem__ = _refused(in_place_error, "x[...] = y", "torch.where, torch.cat")
+
+    __iadd__ = _refused(in_place_error, "x += y", "x = x + y")
+    __isub__ = _refused(in_place_error, "x -= y", "x = x - y")
+    __imul__ = _refused(in_place_error, "x *= y", "x = x * y")
+    __itruediv__ = _refused(in_place_error, "x /= y", "x = x / y")
+    __ifloordiv__ = _refused(in_place_error, "x //= y", "x = x // y")
+    __imod__ = _refused(in_place_error, "x %= y", "x = x % y")
+    __ipow__ = _refused(in_place_error, "x **= y", "x = x ** y")
+    __imatmul__ = _refused(in_place_error, "x @= y", "x = x @ y")
+    __iand__ = _refused(in_place_error, "x &= y", "x = x & y")
+    __ior__ = _refused(in_place_error, "x |= y", "x = x | y")
+    __ixor__ = _refused(in_place_error, "x ^= y", "x = x ^ y")
+    __ilshift__ = _refused(in_place_error, "x <<= y", "x = x << y")
+    __irshift__ = _refused(in_place_error, "x >>= y", "x = x >> y")
 
     @property
     def dtype(self) -> torch.dtype:
@@ -175,11 +258,24 @@ class SymbolicTensor(Symbolic):
         """Whether the elements are floating-point numbers."""
         return self.dtype.is_floating_point
 
+    def __abs__(self) -> SymbolicTensor:
+        return self.abs()
+
     def __len__(self) -> int:
         size = self.size(0)
         if isinstance(size, SymbolicSize):
-            raise _needs_data("len() of an unknown size")
+            raise needs_data_error("len() of an unknown size")
         return size
+
+    def __iter__(self) -> Iterator[SymbolicTensor]:
+        if isinstance(self.size(0), SymbolicSize):
+            raise GraphError(
+                f"going through a symbolic tensor, or unpacking it, takes its first dimension "
+                f"apart, whose size is unknown in {shape_text(self)}.\n"
+                "  To mend it: take another one apart, with x.unbind(dim), x.chunk(n, dim) or "
+                "x.split(sizes, dim)."
+            )
+        return iter(self.unbind(0))
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or not hasattr(torch.Tensor, name):
@@ -187,9 +283,6 @@ class SymbolicTensor(Symbolic):
         from torchbp.graph.record import bound_method
 
         return bound_method(self, name)
-
-    def __setitem__(self, key: object, value: object) -> NoReturn:
-        raise in_place_error("x[...] = value", "torch.where or torch.cat")
 
     def __repr__(self) -> str:
         named = f"name={self.name!r}, " if self.name else ""
@@ -231,7 +324,7 @@ def Input(  # noqa: N802 - it reads as the class that it stands for, as in Keras
             "  To mend it: write torch.float32, torch.int64 ..."
         )
     if name is not None:
-        check_name(name, "Input")
+        check_input_name(name, "Input")
     samples = tuple(
         torch.empty(
             (batch, *(other if size is None else size for size in shape)),
@@ -260,85 +353,35 @@ def shape_text(value: Symbolic) -> str:
     return "an unknown size"
 
 
-def check_name(name: str, who: str) -> None:
-    """Refuse a name that cannot be a Python variable and a submodule's attribute.
+def check_input_name(name: object, who: str) -> None:
+    """Refuse a name that cannot be an argument in a model's code.
 
     Raises:
-        GraphError: it is not an identifier, or `nn.Module` has an attribute of that name.
+        GraphError: it is not an identifier, is private, or stands for something else there.
     """
     usable = isinstance(name, str) and name.isidentifier() and not keyword.iskeyword(name)
-    if not usable or hasattr(nn.Module, name) or name in ("self", "training"):
+    if not usable or str(name).startswith("_") or name in CODE_NAMES:
         raise GraphError(
-            f"{who}: expected a name that can be a Python attribute of a module, got {name!r}.\n"
-            "  To mend it: use letters, digits and underscores, and no name that nn.Module has."
+            f"{who}: expected a name that can be a Python variable, got {name!r}.\n"
+            "  To mend it: use letters, digits and underscores, a letter first, and none of "
+            f"{sorted(CODE_NAMES)}."
         )
 
 
-def in_place_error(what: str, instead: str) -> GraphError:
-    """The error for an operation that would change a tensor that the graph has recorded."""
-    return GraphError(
-        f"{what} works in place; on a symbolic tensor it would make the graph a cycle: the tensor "
-        "would be made from itself.\n"
-        f"  To mend it: use the form that returns a new tensor ({instead})."
-    )
+def check_name(name: object, who: str) -> None:
+    """Refuse a name that cannot be a variable in a model's code and a submodule's attribute.
+
+    Raises:
+        GraphError: as above, or `nn.Module` has an attribute of that name.
+    """
+    check_input_name(name, who)
+    if hasattr(nn.Module, str(name)):
+        raise GraphError(
+            f"{who}: expected a name that can be an attribute of a module, got {name!r}, which "
+            "every nn.Module has.\n"
+            "  To mend it: give it another name."
+        )
 
 
 def _is_size(size: object) -> bool:
     return size is None or (isinstance(size, int) and not isinstance(size, bool) and size > 0)
-
-
-def _needs_data(what: str) -> GraphError:
-    return GraphError(
-        f"{what} needs data, and a graph has none while it is built: control flow cannot depend "
-        "on a symbolic tensor.\n"
-        "  To mend it: use torch.where, or put the condition into an nn.Module's forward and "
-        "connect that with torchbp.call(module, x)."
-    )
-
-
-def _binary(function: Callable[..., Any], swapped: bool = False) -> Callable[[Any, Any], Any]:
-    def method(self: Symbolic, other: Any) -> Any:
-        from torchbp.graph.record import record_function
-
-        return record_function(function, (other, self) if swapped else (self, other), {})
-
-    return method
-
-
-def _unary(function: Callable[..., Any]) -> Callable[[Any], Any]:
-    def method(self: Symbolic) -> Any:
-        from torchbp.graph.record import record_function
-
-        return record_function(function, (self,), {})
-
-    return method
-
-
-def _in_place(symbol: str, name: str) -> Callable[[Any, Any], NoReturn]:
-    def method(self: Symbolic, other: Any) -> NoReturn:
-        raise in_place_error(f"x {symbol}= y", f"x = x {symbol} y")
-
-    return method
-
-
-_BINARY = {
-    "add": "+", "sub": "-", "mul": "*", "truediv": "/", "floordiv": "//", "mod": "%", "pow": "**",
-    "matmul": "@", "and": "&", "or": "|", "xor": "^", "lshift": "<<", "rshift": ">>",
-}  # fmt: skip
-
-
-def _add_operators() -> None:
-    for name, symbol in _BINARY.items():
-        function = getattr(operator, f"{name}_" if name in ("and", "or") else name)
-        setattr(Symbolic, f"__{name}__", _binary(function))
-        setattr(Symbolic, f"__r{name}__", _binary(function, swapped=True))
-        setattr(Symbolic, f"__i{name}__", _in_place(symbol, name))
-    for name in ("neg", "abs", "invert", "pos"):
-        setattr(Symbolic, f"__{name}__", _unary(getattr(operator, name)))
-    for name in ("eq", "ne", "lt", "le", "gt", "ge"):
-        setattr(SymbolicTensor, f"__{name}__", _binary(getattr(operator, name)))
-    SymbolicTensor.__getitem__ = _binary(operator.getitem)  # type: ignore[attr-defined]
-    SymbolicTensor.__hash__ = object.__hash__  # type: ignore[method-assign]
-
-
-_add_operators()

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from torch import Tensor
 from torch.nn import functional as F
 
 from torchbp import layers
@@ -57,7 +58,7 @@ def wide_and_deep(
     """
     wide = Input((num_wide_features,), name="wide")
     deep = Input((num_deep_features,), name="deep")
-    x: SymbolicTensor = deep
+    x: Tensor | SymbolicTensor = deep
     sizes = [num_deep_features, *hidden_sizes]
     for i, hidden_size in enumerate(hidden_sizes, start=1):
         x = F.relu(layers.Linear(sizes[i - 1], hidden_size, name=f"hidden_{i}")(x))

@@ -1,0 +1,77 @@
+"""Two ways of doing the same thing, timed in turns, and the ratio of their times."""
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How long torchbp takes, divided by how long its peer takes, over many turns.
+
+    Attributes:
+        name: what is compared.
+        ratio: median of the ratios of all turns.
+        low: first quartile of the ratios.
+        high: third quartile.
+        torchbp_ms: median time of one call, in milliseconds.
+        peer_ms: that of the peer.
+        limit: what the ratio should not exceed, or None.
+    """
+
+    name: str
+    ratio: float
+    low: float
+    high: float
+    torchbp_ms: float
+    peer_ms: float
+    limit: float | None = None
+
+
+def compare(
+    name: str,
+    torchbp: Callable[[], object],
+    peer: Callable[[], object],
+    *,
+    calls: int,
+    turns: int = 60,
+    limit: float | None = None,
+) -> Comparison:
+    """Time both in turns of `calls` calls each; who begins changes from turn to turn.
+
+    What else the machine does falls on both sides of a turn alike, so that the median of the
+    turns' ratios is steadier than the ratio of two times.
+    """
+    for function in (torchbp, peer):
+        seconds(function, calls)  # warm up
+    pairs = []
+    for turn in range(turns):
+        if turn % 2:
+            second, first = seconds(peer, calls), seconds(torchbp, calls)
+        else:
+            first, second = seconds(torchbp, calls), seconds(peer, calls)
+        pairs.append((first, second))
+    ratios = [first / second for first, second in pairs]
+    low, middle, high = statistics.quantiles(ratios, n=4)
+    return Comparison(
+        name,
+        middle,
+        low,
+        high,
+        statistics.median(first for first, _ in pairs) * 1000,
+        statistics.median(second for _, second in pairs) * 1000,
+        limit,
+    )
+
+
+def seconds(function: Callable[[], object], calls: int = 1) -> float:
+    """Seconds for one call, over several calls; the device has done its work at the end."""
+    start = time.perf_counter()
+    for _ in range(calls):
+        function()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return (time.perf_counter() - start) / calls

@@ -1,0 +1,11 @@
+"""The data sets of the training scripts, one a module: read from a file, or made up from a seed.
+
+Each module has the same verbs: `read` takes the file that a user brings, `generate` makes up a
+task of the same kind that can be learned offline, and both go through the same encoding into
+tensors. Nothing here downloads, and no file is able to run code. What a Trainer does with data
+(batches, devices) is in `torchbp.train`.
+"""
+
+from . import babi, posts, reviews, similarity, text
+
+__all__ = ["babi", "posts", "reviews", "similarity", "text"]

@@ -1,0 +1,25 @@
+"""Two models in, a verdict on each of seven levels out.
+
+A `Case` pairs a Keras builder with a torch builder and says how their layers correspond. `run`
+copies the weights, feeds both the same data and measures: parameter counts, shapes, outputs,
+outputs in training mode, gradients, training, and the trip back into Keras and its file.
+`load_cases` finds the cases. Nothing here is loaded by `import torchbp`.
+"""
+
+from torchbp.parity.case import Batch, Case, Head, Pair, Sizes
+from torchbp.parity.optimizers import OptimizerPair, chapters_optimizers
+from torchbp.parity.suite import DTYPES, REFERENCES, load_cases, run
+
+__all__ = [
+    "DTYPES",
+    "REFERENCES",
+    "Batch",
+    "Case",
+    "Head",
+    "OptimizerPair",
+    "Pair",
+    "Sizes",
+    "chapters_optimizers",
+    "load_cases",
+    "run",
+]

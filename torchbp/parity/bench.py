@@ -1,0 +1,137 @@
+"""Both halves of a case side by side, and the records of what is measured on them."""
+
+from __future__ import annotations
+
+import math
+from functools import cached_property
+from typing import Any
+
+from torch import Tensor
+
+from torchbp.parity.case import Batch, Case, Sizes
+from torchbp.parity.compare import Measure, worst
+from torchbp.parity.diverge import Parting, first_value
+from torchbp.parity.keras_side import KerasSide
+from torchbp.parity.torch_side import TorchSide
+
+Record = dict[str, Any]
+LEVEL_NAMES = {
+    1: "counts",
+    2: "shapes",
+    3: "forward",
+    4: "training forward",
+    5: "gradients",
+    6: "training",
+    7: "return trip",
+}
+
+
+class Bench:
+    """Both halves of a case, in the case's two sizes, with the same weights and data.
+
+    Args:
+        case: the case.
+        reference: "keras-tensorflow" or "keras-torch", which must be loaded.
+        dtype: "float64" or "float32", which Keras must be set to.
+        device: where the torch half computes.
+    """
+
+    def __init__(self, case: Case, reference: str, dtype: str, device: str) -> None:
+        self.case = case
+        self.reference = reference
+        self.dtype = dtype
+        self.device = device
+
+    @cached_property
+    def full(self) -> Halves:
+        """The models in full size."""
+        return Halves(self, self.case.full)
+
+    @cached_property
+    def small(self) -> Halves:
+        """The models in the size for the levels that compute much."""
+        return Halves(self, self.case.small)
+
+    def record(self, level: int, what: str, value: float, tolerance: float, **more: Any) -> Record:
+        """One figure with its verdict; the value of what could not be measured is None."""
+        return {
+            "case": self.case.name,
+            "level": level,
+            "name": LEVEL_NAMES[level],
+            "what": what,
+            "dtype": self.dtype,
+            "device": self.device,
+            "reference": self.reference,
+            "value": value if math.isfinite(value) else None,
+            "tolerance": tolerance,
+            "ok": value <= tolerance,
+            **more,
+        }
+
+    def compared(
+        self,
+        level: int,
+        what: str,
+        tensors: tuple[dict[str, Tensor], dict[str, Tensor]],
+        measure: Measure,
+        tolerance: float,
+        backward: bool = False,
+    ) -> Record:
+        """The worst figure over named tensors, and the first that is out of tolerance.
+
+        Args:
+            level: the level.
+            what: what is compared.
+            tensors: torch's, and Keras's.
+            measure: of a tensor, what it should be, and the largest entry of its layer's tensors.
+            tolerance: the bound.
+            backward: look for the first from the last layer on, as gradients are computed.
+        """
+        ours, theirs = tensors
+        errors = {
+            name: measure(ours[name], expected, self._scale(name, theirs))
+            for name, expected in theirs.items()
+        }
+        wrong = [name for name, error in errors.items() if not error <= tolerance]
+        more = self.place(wrong[-1] if backward else wrong[0]) if wrong else {}
+        return self.record(level, what, worst(errors.values()), tolerance, **more)
+
+    def place(self, name: str) -> Record:
+        """The layer of a weight, or of an output: what a failing record says."""
+        for pair in self.case.pairs:
+            if name.startswith(f"{pair.torch}."):
+                return {"layer": pair.keras, "module": pair.torch, "weight": name}
+        return {"layer": name}
+
+    def _scale(self, name: str, tensors: dict[str, Tensor]) -> float:
+        layer = name.rpartition(".")[0]
+        own = [t for other, t in tensors.items() if other.rpartition(".")[0] == layer]
+        return max(tensor.abs().max().item() for tensor in own)
+
+
+class Halves:
+    """The Keras half and the torch half in one size."""
+
+    def __init__(self, bench: Bench, sizes: Sizes) -> None:
+        self.case = bench.case
+        self.sizes = sizes
+        self.keras = KerasSide(bench.case, sizes, bench.dtype)
+        self.torch = TorchSide(bench.case, sizes, bench.dtype, bench.device)
+        self.weights = self.keras.weights()
+
+    def batches(self, count: int) -> list[Batch]:
+        """The first batches of the case's data."""
+        return self.case.batches(self.sizes, count)
+
+    def reset(self) -> None:
+        """Both halves with the weights of the start, the same to the last bit."""
+        self.keras.load(self.weights)
+        self.torch.load(self.weights)
+
+    def parting(self, training: bool, bound: float) -> Parting | None:
+        """The first layer at which the two part, even if the torch half cannot finish."""
+        self.reset()
+        inputs = self.batches(1)[0].inputs
+        theirs = self.keras.values(inputs, training)
+        ours, _ = self.torch.values(inputs, training)
+        return first_value(self.case, theirs, ours, bound)

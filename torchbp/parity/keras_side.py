@@ -1,0 +1,404 @@
+"""The Keras half of a case: its weights, values, gradients and training, as torch tensors.
+
+Weights and gradients come out under the torch modules' names and in torch's layout, so that both
+halves of a case give the same dictionaries.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from torchbp.errors import DataError, missing_extra
+from torchbp.parity.case import Arrays, Batch, Case, Pair, Sizes
+from torchbp.parity.optimizers import OptimizerPair, Rounding
+from torchbp.parity.weights import to_keras, to_torch
+
+Tensors = dict[str, Tensor]
+REFERENCES = ("keras-tensorflow", "keras-torch")
+
+
+def backend_here() -> str | None:
+    """The reference that this process computes, None as long as Keras is not loaded."""
+    keras = sys.modules.get("keras")
+    return f"keras-{keras.backend.backend()}" if keras else None
+
+
+def keras_environment(reference: str) -> dict[str, str]:
+    """The variables that must be set before Keras is loaded: on the CPU and without oneDNN."""
+    return {
+        "KERAS_BACKEND": reference.removeprefix("keras-"),
+        "KERAS_TORCH_DEVICE": "cpu",
+        "TF_ENABLE_ONEDNN_OPTS": "0",
+        "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "3"),
+    }
+
+
+def start_keras(reference: str) -> None:
+    """Load Keras with the backend of a reference, or see that it is loaded with it.
+
+    Raises:
+        DataError: Keras is already loaded with another backend.
+        MissingExtraError: Keras or its backend is not installed.
+    """
+    if backend_here() not in (None, reference):
+        raise DataError(
+            f"parity: expected {reference}, got {backend_here()}, which is already loaded.\n"
+            "  To mend it: run this reference in a process of its own."
+        )
+    os.environ.update(keras_environment(reference))
+    try:
+        import keras  # noqa: F401
+    except ImportError as error:
+        raise missing_extra("keras and tensorflow", "parity") from error
+    if reference == REFERENCES[0]:
+        import tensorflow as tf
+
+        tf.config.set_visible_devices([], "GPU")
+
+
+@contextmanager
+def keras_dtype(dtype: str) -> Iterator[None]:
+    """Let Keras build and compute in a dtype, and leave its settings as they were."""
+    import keras
+
+    before = keras.config.floatx(), keras.config.dtype_policy()
+    keras.config.set_floatx(dtype)
+    keras.config.set_dtype_policy(dtype)
+    try:
+        with _real_float64():
+            yield
+    finally:
+        keras.config.set_floatx(before[0])
+        keras.config.set_dtype_policy(before[1])
+        keras.utils.clear_session(free_memory=False)
+
+
+@contextmanager
+def _real_float64() -> Iterator[None]:
+    """Keras's torch backend computes float64 in float32, unless its promotion table is told."""
+    from keras.src.backend.common import dtypes
+
+    table = dtypes.BIT64_TO_BIT32_DTYPE
+    before = table["float64"]
+    table["float64"] = "float64"
+    _forget_promotions(dtypes)
+    try:
+        yield
+    finally:
+        table["float64"] = before
+        _forget_promotions(dtypes)
+
+
+def _forget_promotions(dtypes: Any) -> None:
+    for function in vars(dtypes).values():
+        if hasattr(function, "cache_clear"):
+            function.cache_clear()
+
+
+class KerasSide:
+    """The Keras model of a case, its weights drawn from the case's seed.
+
+    Args:
+        case: the case.
+        sizes: how large the model is built.
+        dtype: "float64" or "float32"; Keras must be set to it, see `keras_dtype`.
+    """
+
+    def __init__(self, case: Case, sizes: Sizes, dtype: str) -> None:
+        self.case = case
+        self.dtype = dtype
+        self.model = case.keras_model(**sizes.model)
+        _draw_weights(self.model, case.seed)
+        _turn_dropout_off(self.model)
+        self.compile("sgd")
+
+    # Counts and shapes
+
+    @property
+    def layer_names(self) -> list[str]:
+        """The layers in Keras's order, inputs left out."""
+        return [layer.name for layer in _layers(self.model)]
+
+    def counts(self, pair: Pair) -> tuple[int, int]:
+        """Trainable and non-trainable parameters of a layer; none where there is no such layer."""
+        layer = self._layer(pair)
+        return _count(layer.trainable_weights), _count(layer.non_trainable_weights)
+
+    def total_counts(self) -> tuple[int, int]:
+        """Trainable and non-trainable parameters of the model."""
+        return _count(self.model.trainable_weights), _count(self.model.non_trainable_weights)
+
+    def symbolic_outputs(self) -> dict[str, tuple[int | None, ...]]:
+        """The shape of each output, None where a size is unknown."""
+        outputs = self._by_head(self.model.outputs)
+        return {name: tuple(output.shape) for name, output in outputs.items()}
+
+    def symbolic_values(self) -> dict[str, list[tuple[int | None, ...]]]:
+        """The shapes that each layer gives, one for each of its calls."""
+        return {
+            layer.name: [tuple(output.shape) for output in _outputs(layer)]
+            for layer in _layers(self.model)
+        }
+
+    # Weights
+
+    def weights(self) -> Tensors:
+        """Every weight, under the torch model's names and in torch's layout."""
+        import keras
+
+        return self._in_torch(lambda weight: keras.ops.convert_to_numpy(weight.value))
+
+    def load(self, weights: Tensors) -> None:
+        """Write weights, given as `weights` gives them."""
+        for pair in self._pairs_with_weights():
+            prefix = f"{pair.torch}."
+            own = {
+                name.removeprefix(prefix): weight.detach().cpu()
+                for name, weight in weights.items()
+                if name.startswith(prefix)
+            }
+            layer = self._layer(pair)
+            arrays = to_keras(pair.kind, own)
+            layer.set_weights([array.numpy() for array in arrays])
+
+    def reloaded(self) -> KerasSide:
+        """The same side around the model that its `.keras` file gives."""
+        import keras
+
+        other = object.__new__(KerasSide)
+        other.case, other.dtype = self.case, self.dtype
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "model.keras"
+            self.model.save(path)
+            other.model = keras.models.load_model(path, compile=False)
+        return other
+
+    def _in_torch(self, array_of: Any) -> Tensors:
+        tensors = {}
+        for pair in self._pairs_with_weights():
+            arrays = [torch.tensor(array_of(weight)) for weight in self._layer(pair).weights]
+            for name, tensor in to_torch(pair.kind, arrays).items():
+                tensors[f"{pair.torch}.{name}"] = tensor
+        return tensors
+
+    def _pairs_with_weights(self) -> list[Pair]:
+        return [pair for pair in self.case.pairs if pair.kind is not None]
+
+    # Values
+
+    def predict(self, inputs: Arrays, training: bool = False) -> Tensors:
+        """The outputs by the names of the heads."""
+        return self._by_head(_flat(self.model(self._inputs(inputs), training=training)))
+
+    def values(self, inputs: Arrays, training: bool = False) -> dict[str, list[Tensor]]:
+        """What each layer gives, one tensor for each of its calls."""
+        import keras
+
+        layers = _layers(self.model)
+        every_output = [output for layer in layers for output in _outputs(layer)]
+        inside = keras.Model(self.model.inputs, every_output)
+        values = iter(_flat(inside(self._inputs(inputs), training=training)))
+        return {layer.name: [_tensor(next(values)) for _ in _outputs(layer)] for layer in layers}
+
+    # Loss, gradients, training
+
+    def compile(self, optimizer: Any) -> None:
+        """Take an optimizer, and the case's losses and loss weights."""
+        heads = self.case.heads
+        self.model.compile(
+            optimizer,
+            loss=_one_or_list([head.loss for head in heads]),
+            loss_weights=_one_or_list([head.weight for head in heads]),
+            jit_compile=False,
+        )
+
+    def gradients(self, batch: Batch) -> tuple[Tensor, Tensors]:
+        """The loss of a batch in training mode, and its gradient for each weight."""
+        variables = self.model.trainable_variables
+        loss, gradients = self._loss_and_gradients(batch, variables)
+        by_path = {v.path: g for v, g in zip(variables, gradients, strict=True)}
+        return loss, self._in_torch(lambda weight: _or_zeros(by_path.get(weight.path), weight))
+
+    def train(
+        self,
+        pair: OptimizerPair,
+        batches: Sequence[Batch],
+        keep: Sequence[int],
+        rounded: Rounding,
+    ) -> tuple[Tensor, dict[int, Tensors]]:
+        """Train one step on each batch.
+
+        Returns:
+            The loss of every batch before its step, and the weights after the steps in `keep`.
+        """
+        self.compile(pair.keras(rounded))
+        self.model.optimizer.build(self.model.trainable_variables)
+        train_step = _compiled(self.model.train_step)
+        losses, kept = [], {}
+        for step, batch in enumerate(batches, start=1):
+            self.model.reset_metrics()
+            logs = train_step((self._inputs(batch.inputs), self._targets(batch)))
+            losses.append(float(logs["loss"]))
+            if step in keep:
+                kept[step] = self.weights()
+        return torch.tensor(losses, dtype=torch.float64), kept
+
+    def _loss_and_gradients(self, batch: Batch, variables: Any) -> tuple[Tensor, list[Any]]:
+        import keras
+
+        compute = _tensorflow_gradients if backend_here() == REFERENCES[0] else _torch_gradients
+        loss, gradients = compute(
+            self.model, self._inputs(batch.inputs), self._targets(batch), variables
+        )
+        return _tensor(loss), [
+            None if gradient is None else keras.ops.convert_to_numpy(gradient)
+            for gradient in gradients
+        ]
+
+    # Names and order
+
+    def _layer(self, pair: Pair) -> Any:
+        if pair.keras not in self.layer_names:
+            raise DataError(
+                f"parity case {self.case.name!r}: expected one of the Keras layers "
+                f"{self.layer_names} in a pair, got {pair.keras!r}.\n"
+                "  To mend it: correct the pair's first name."
+            )
+        return self.model.get_layer(pair.keras)
+
+    def _inputs(self, inputs: Arrays) -> Any:
+        arrays = [_named(inputs, tensor.name, self.case) for tensor in self.model.inputs]
+        return _one_or_list(_tensors_of(arrays, self.dtype))
+
+    def _targets(self, batch: Batch) -> Any:
+        arrays = [batch.targets[head.name] for head in self.case.heads]
+        return _one_or_list(_tensors_of(arrays, self.dtype))
+
+    def _by_head(self, outputs: Sequence[Any]) -> dict[str, Any]:
+        names = [head.name for head in self.case.heads]
+        return {
+            name: _tensor(output) if not hasattr(output, "_keras_history") else output
+            for name, output in zip(names, outputs, strict=True)
+        }
+
+
+def _compiled(train_step: Any) -> Any:
+    """Keras's own training step as a graph. `train_on_batch` traces a graph anew at each step."""
+    if backend_here() != REFERENCES[0]:
+        return train_step
+    import tensorflow as tf
+
+    return tf.function(train_step, autograph=False)
+
+
+def _tensorflow_gradients(model: Any, inputs: Any, targets: Any, variables: Any) -> Any:
+    import tensorflow as tf
+
+    with tf.GradientTape() as tape:
+        loss = model.compute_loss(y=targets, y_pred=model(inputs, training=True))
+    gradients = tape.gradient(loss, [variable.value for variable in variables])
+    # an embedding's is sparse, with a row for each look-up; as a tensor they are added
+    return loss, [None if g is None else tf.convert_to_tensor(g) for g in gradients]
+
+
+def _torch_gradients(model: Any, inputs: Any, targets: Any, variables: Any) -> Any:
+    model.zero_grad()
+    loss = model.compute_loss(y=targets, y_pred=model(inputs, training=True))
+    loss.backward()
+    return loss, [variable.value.grad for variable in variables]
+
+
+def _draw_weights(model: Any, seed: int) -> None:
+    """Weights of the size that training starts from; nothing is zero, which would hide faults."""
+    import numpy as np
+
+    rng = np.random.default_rng(seed)
+    for weight in model.weights:
+        shape = tuple(weight.shape)
+        if weight.name in ("gamma", "moving_variance"):
+            drawn = rng.uniform(0.9, 1.1, shape)
+        elif weight.name in ("bias", "beta", "moving_mean"):
+            drawn = rng.uniform(-0.2, 0.2, shape)
+        elif weight.name == "embeddings":
+            drawn = rng.uniform(-0.5, 0.5, shape)
+        else:
+            limit = math.sqrt(3 / math.prod(shape[:-1]))  # keeps the size of the input
+            drawn = rng.uniform(-limit, limit, shape)
+        weight.assign(drawn)
+
+
+def _turn_dropout_off(model: Any) -> None:
+    for layer in _layers(model):
+        holder = getattr(layer, "cell", layer)  # a recurrent layer's rates are its cell's
+        for rate in ("rate", "dropout", "recurrent_dropout"):
+            if isinstance(getattr(holder, rate, None), float | int):
+                setattr(holder, rate, 0.0)
+
+
+def _layers(model: Any) -> list[Any]:
+    import keras
+
+    return [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
+
+
+def _outputs(layer: Any) -> list[Any]:
+    """The symbolic output of each call of the layer."""
+    return [node.output_tensors[0] for node in layer._inbound_nodes]
+
+
+def _flat(outputs: Any) -> list[Any]:
+    """Outputs in Keras's flat order; a dict's are sorted by name, as Keras sorts them."""
+    import keras
+
+    return list(keras.tree.flatten(outputs))
+
+
+def _count(weights: Any) -> int:
+    return sum(math.prod(weight.shape) for weight in weights)
+
+
+def _tensor(value: Any) -> Tensor:
+    import keras
+
+    return torch.tensor(keras.ops.convert_to_numpy(value))
+
+
+def _or_zeros(gradient: Any, weight: Any) -> Any:
+    import numpy as np
+
+    return np.zeros(weight.shape, weight.dtype) if gradient is None else gradient
+
+
+def _tensors_of(arrays: Sequence[Any], dtype: str) -> list[Any]:
+    """The backend's tensors; floating-point numbers in the dtype, whole ones as int32."""
+    import keras
+
+    return [
+        keras.ops.convert_to_tensor(array, dtype if array.dtype.kind == "f" else "int32")
+        for array in arrays
+    ]
+
+
+def _one_or_list(items: list[Any]) -> Any:
+    """Keras takes and gives a single input, target or loss without a list around it."""
+    return items[0] if len(items) == 1 else items
+
+
+def _named(inputs: Arrays, name: str, case: Case) -> Any:
+    if name not in inputs:
+        raise DataError(
+            f"parity case {case.name!r}: expected data for the Keras input {name!r}, "
+            f"got {list(inputs)}.\n"
+            "  To mend it: give the data the names of the Keras inputs."
+        )
+    return inputs[name]

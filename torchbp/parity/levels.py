@@ -1,0 +1,258 @@
+"""The seven levels: what must agree, one function each, yielding records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+from torchbp.parity import tolerances
+from torchbp.parity.bench import Bench, Halves, Record
+from torchbp.parity.compare import (
+    Measure,
+    cosine_distance,
+    difference,
+    relative_error,
+    relative_error_in_layer,
+    relative_l2,
+)
+from torchbp.parity.diverge import Parting, first_shape
+from torchbp.parity.keras_side import REFERENCES
+from torchbp.parity.optimizers import OptimizerPair, rounding
+from torchbp.parity.torch_side import Unpaired
+
+_PARTS = ("trainable", "non-trainable")
+
+
+def counts(bench: Bench) -> Iterator[Record]:
+    """Level 1: parameters, of the whole and layer by layer."""
+    keras, ours = bench.full.keras, bench.full.torch
+    layers = []
+    for pair in bench.case.pairs:
+        place = {"layer": pair.keras, "module": pair.torch}
+        for part, a, b in zip(_PARTS, keras.counts(pair), ours.counts(pair), strict=True):
+            if a or b:
+                layers.append(_count(bench, f"{part} in {pair.keras}", a, b, place))
+    for name, (trainable, frozen) in ours.unpaired().items():
+        place = {"layer": name, "module": name, "cause": "weights that no pair holds"}
+        layers.append(_count(bench, f"all in {name}", 0, trainable + frozen, place))
+    first = next((r for r in layers if not r["ok"]), {})
+    place = {key: first[key] for key in ("layer", "module", "cause") if key in first}
+    a, b = keras.total_counts(), ours.total_counts()
+    yield _count(bench, "total", sum(a), sum(b), place)
+    for part, theirs, torchs in zip(_PARTS, a, b, strict=True):
+        yield _count(bench, part, theirs, torchs, place)
+    yield from layers
+
+
+def shapes(bench: Bench) -> Iterator[Record]:
+    """Level 2: shapes of outputs and layers, symbolic and for two concrete batches."""
+    halves, large = bench.full, bench.case.full
+    halves.reset()
+    smaller = replace(large, batch_size=large.batch_size // 2 + 1, length=large.length * 3 // 4)
+    small_inputs, inputs = (bench.case.batches(s, 1)[0].inputs for s in (smaller, large))
+    parting = first_shape(
+        bench.case, halves.keras.values(small_inputs), halves.torch.values(small_inputs)[0]
+    )
+    yield bench.record(2, "layers", int(parting is not None), 0, **_told(parting))
+    symbolic = halves.torch.symbolic_outputs()
+    if symbolic is not None:
+        expected = halves.keras.symbolic_outputs()
+        yield _shapes(bench, "symbolic outputs", symbolic, expected, parting)
+    for batch in (small_inputs, inputs):
+        outputs, expected = halves.torch.predict(batch), halves.keras.predict(batch)
+        rows = len(next(iter(batch.values())))
+        yield _shapes(
+            bench,
+            f"outputs of a batch of {rows}",
+            {name: tuple(output.shape) for name, output in outputs.items()},
+            {name: tuple(output.shape) for name, output in expected.items()},
+            parting,
+        )
+
+
+def forward(bench: Bench) -> Iterator[Record]:
+    """Level 3: outputs in inference."""
+    return _outputs(bench, 3, bench.full, training=False)
+
+
+def training_forward(bench: Bench) -> Iterator[Record]:
+    """Level 4: outputs and moving statistics in training mode, dropout off."""
+    halves = bench.small
+    yield from _outputs(bench, 4, halves, training=True)
+    moving = [name for name in halves.weights if "running" in name]
+    if moving:
+        theirs, ours = halves.keras.weights(), halves.torch.weights()
+        tensors = {n: ours[n] for n in moving}, {n: theirs[n] for n in moving}
+        bound = tolerances.STATISTICS.of(bench.dtype)
+        yield bench.compared(4, "moving statistics", tensors, relative_error, bound)
+
+
+def gradients(bench: Bench) -> Iterator[Record]:
+    """Level 5: the loss of a batch, and its gradient for every weight."""
+    halves = bench.small
+    halves.reset()
+    batch = halves.batches(1)[0]
+    expected_loss, expected = halves.keras.gradients(batch)
+    loss, ours = halves.torch.gradients(batch)
+    records = [
+        bench.compared(5, what, (ours, expected), measure, bound, backward=True)
+        for what, measure, bound in _gradient_measures(bench)
+    ]
+    first = next((r for r in records if not r["ok"]), {})
+    error, bound = relative_error(loss, expected_loss), tolerances.LOSS.of(bench.dtype)
+    place = {"layer": first.get("layer", bench.case.heads[-1].name)}
+    yield bench.record(5, "loss", error, bound, **({} if error <= bound else place))
+    yield from records
+
+
+def training(bench: Bench) -> Iterator[Record]:
+    """Level 6: every weight and the loss curve after some steps of each optimizer."""
+    for optimizer in bench.case.optimizers:
+        yield from _trained(bench, optimizer)
+
+
+def return_trip(bench: Bench) -> Iterator[Record]:
+    """Level 7: trained torch weights in the Keras model and in its file give the same outputs."""
+    halves = bench.small
+    halves.reset()
+    batches = halves.batches(3)
+    rounded = rounding(bench.reference)
+    halves.torch.train(bench.case.optimizers[0], batches, (), rounded, per_lookup=False)
+    trained, inputs = halves.torch.weights(), batches[0].inputs
+    halves.keras.load(trained)
+    reloaded = halves.keras.reloaded()
+    outputs = halves.keras.predict(inputs)
+    from_file = reloaded.predict(inputs)
+    exact = tolerances.EXACT.of(bench.dtype)
+    for what, tensors in {
+        "weights in Keras": (halves.keras.weights(), trained),
+        "weights in its file": (reloaded.weights(), trained),
+        "outputs of its file": (from_file, outputs),
+    }.items():
+        yield bench.compared(7, what, tensors, difference, exact)
+    tensors, bound = (from_file, halves.torch.predict(inputs)), tolerances.FORWARD.of(bench.dtype)
+    yield bench.compared(7, "outputs of its file and of torch", tensors, relative_error, bound)
+
+
+LEVELS: dict[int, Callable[[Bench], Iterator[Record]]] = {
+    1: counts,
+    2: shapes,
+    3: forward,
+    4: training_forward,
+    5: gradients,
+    6: training,
+    7: return_trip,
+}
+
+
+def measure(bench: Bench, level: int) -> list[Record]:
+    """The records of one level; where a model cannot be run, one that says why."""
+    records: list[Record] = []
+    try:
+        records.extend(LEVELS[level](bench))
+    except Exception as error:  # a model that cannot be run is a verdict, not the end of the run
+        cause = f"{type(error).__name__}: {error}"
+        place = _place_of(bench, level, error)
+        records.append(bench.record(level, "run", float("inf"), 0.0, cause=cause, **place))
+    return records
+
+
+def _place_of(bench: Bench, level: int, error: Exception) -> Record:
+    """The layer at which a model that raised an error stopped or went wrong."""
+    if isinstance(error, Unpaired):
+        return {"layer": error.layer}
+    if level not in (2, 3, 4):
+        return {}
+    try:
+        halves = bench.small if level == 4 else bench.full
+        parting = halves.parting(level == 4, tolerances.FORWARD.of(bench.dtype))
+    except Exception:  # nothing more can be said than what the first error says
+        return {}
+    return {"layer": parting.layer, "module": parting.module} if parting else {}
+
+
+def _count(bench: Bench, what: str, keras: int, ours: int, place: Record) -> Record:
+    more = {} if keras == ours else place
+    return bench.record(1, what, abs(keras - ours), 0, keras=keras, torch=ours, **more)
+
+
+def _shapes(
+    bench: Bench, what: str, ours: dict[str, Any], theirs: dict[str, Any], parting: Parting | None
+) -> Record:
+    wrong = [name for name, shape in theirs.items() if ours[name] != shape]
+    if not wrong:
+        return bench.record(2, what, 0, 0)
+    cause = f"expected shape {theirs[wrong[0]]}, got {ours[wrong[0]]}"
+    place = parting or Parting(wrong[0], wrong[0], cause)
+    return bench.record(2, what, len(wrong), 0, **_told(place))
+
+
+def _outputs(bench: Bench, level: int, halves: Halves, training: bool) -> Iterator[Record]:
+    halves.reset()
+    inputs = halves.batches(1)[0].inputs
+    theirs, ours = halves.keras.predict(inputs, training), halves.torch.predict(inputs, training)
+    bound = tolerances.FORWARD.of(bench.dtype)
+    parting = None
+    for name, expected in theirs.items():
+        error = relative_error(ours[name], expected)
+        if not error <= bound:
+            parting = parting or halves.parting(training, bound) or Parting(name, name)
+        yield bench.record(level, f"output {name}", error, bound, **_told(parting))
+
+
+def _gradient_measures(bench: Bench) -> list[tuple[str, Measure, float]]:
+    if bench.dtype == "float64":
+        return [("gradients", relative_error_in_layer, tolerances.GRADIENT.float64)]
+    if bench.case.smooth:
+        return [("gradients", relative_error_in_layer, tolerances.GRADIENT.float32)]
+    return [
+        ("gradients, length", relative_l2, tolerances.GRADIENT_LENGTH.float32),
+        ("gradients, direction", cosine_distance, tolerances.GRADIENT_DIRECTION.float32),
+    ]
+
+
+def _trained(bench: Bench, optimizer: OptimizerPair) -> Iterator[Record]:
+    halves, rounded = bench.small, rounding(bench.reference)
+    halves.reset()
+    last = 10 if bench.case.deep and bench.dtype == "float32" else optimizer.steps
+    keep = [step for step in bench.case.steps if step <= last]
+    batches = halves.batches(max(keep))
+    sparse = (
+        optimizer.adaptive and bench.reference == REFERENCES[0] and halves.torch.has_embedding()
+    )
+    expected_losses, expected = halves.keras.train(optimizer, batches, keep, rounded)
+    losses, ours = halves.torch.train(optimizer, batches, keep, rounded, per_lookup=sparse)
+    blame: Record = {}
+    for step in keep:
+        what = f"{optimizer.name}, {_steps(step)}" + (", squares per look-up" if sparse else "")
+        bound = tolerances.training(optimizer.adaptive, step, bench.case.smooth)
+        measure, tolerance = _weight_measure(bench, optimizer, step, bound.of(bench.dtype))
+        tensors = ours[step], expected[step]
+        weights = bench.compared(6, f"{what}: weights", tensors, measure, tolerance)
+        if not weights["ok"]:
+            blame = blame or {key: weights[key] for key in ("layer", "module", "weight")}
+            weights |= blame
+        yield weights
+        error = ((losses - expected_losses).abs() / expected_losses.abs())[:step].max().item()
+        more = {} if error <= bound.of(bench.dtype) else blame
+        yield bench.record(6, f"{what}: losses", error, bound.of(bench.dtype), **more)
+
+
+def _steps(count: int) -> str:
+    return "1 step" if count == 1 else f"{count} steps"
+
+
+def _weight_measure(
+    bench: Bench, optimizer: OptimizerPair, steps: int, tolerance: float
+) -> tuple[Measure, float]:
+    if bench.dtype == "float32" and optimizer.adaptive:
+        return difference, tolerances.adaptive_weights_float32(optimizer.lr, steps)
+    return relative_error, tolerance
+
+
+def _told(parting: Parting | None) -> Record:
+    if parting is None:
+        return {}
+    told = {"layer": parting.layer, "module": parting.module, "cause": parting.cause}
+    return {key: value for key, value in told.items() if value}

@@ -1,0 +1,66 @@
+"""A layer's weights: Keras's list against the names and layout of the torch module.
+
+The axis and gate orders are those of `torchbp.port.weights`; here is only which array of the list
+is which tensor of the module. Gradients have the axes of their weights and take the same way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from torch import Tensor
+
+from torchbp.parity.case import Kind
+from torchbp.port import weights
+
+Order = Callable[[Tensor], Tensor]
+
+
+def to_torch(kind: Kind, arrays: Sequence[Tensor]) -> dict[str, Tensor]:
+    """The weights of a Keras layer under the names of the torch module.
+
+    Args:
+        kind: how the two correspond.
+        arrays: the layer's `weights`, in Keras's order.
+
+    Raises:
+        ShapeError: the arrays are not those of such a layer.
+
+    Example:
+        >>> {name: tuple(w.shape) for name, w in to_torch("linear", [torch.ones(4, 3)]).items()}
+        {'weight': (3, 4)}
+    """
+    if kind in _KERNELS:
+        reorder = _KERNELS[kind][0]
+        return dict(zip(("weight", "bias"), [reorder(arrays[0]), *arrays[1:]], strict=False))
+    if kind == "batch_norm":
+        return dict(zip(_BATCH_NORM, weights.batch_norm_to_torch(*arrays), strict=True))
+    own = [*arrays, None][:3]  # a layer without bias has two
+    found = weights.lstm_to_torch(*own) if kind == "lstm" else weights.gru_to_torch(*own)
+    return {name: w for name, w in zip(_RECURRENT, found, strict=False) if w is not None}
+
+
+def to_keras(kind: Kind, tensors: Mapping[str, Tensor]) -> list[Tensor]:
+    """The way back: the list that a Keras layer's `set_weights` takes.
+
+    Args:
+        kind: how the two correspond.
+        tensors: what `to_torch` gives.
+    """
+    if kind in _KERNELS:
+        reorder = _KERNELS[kind][1]
+        return [reorder(tensors["weight"]), *([tensors["bias"]] if "bias" in tensors else [])]
+    if kind == "batch_norm":
+        return list(weights.batch_norm_to_keras(*(tensors[name] for name in _BATCH_NORM)))
+    own = [tensors.get(name) for name in _RECURRENT]
+    found = weights.lstm_to_keras(*own[:3]) if kind == "lstm" else weights.gru_to_keras(*own)
+    return [w for w in found if w is not None]
+
+
+_KERNELS: dict[str, tuple[Order, Order]] = {
+    "linear": (weights.dense_kernel_to_torch, weights.dense_kernel_to_keras),
+    "conv": (weights.conv_kernel_to_torch, weights.conv_kernel_to_keras),
+    "embedding": (weights.embedding_to_torch, weights.embedding_to_keras),
+}
+_BATCH_NORM = ("weight", "bias", "running_mean", "running_var")
+_RECURRENT = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
