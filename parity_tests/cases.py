@@ -169,9 +169,7 @@ POSTS = Case(
             "gender": ProbBCELoss(),
         }.items()
     ),
-    full=Sizes(
-        batch_size=4, length=500, model={"vocabulary_size": 5000, "num_income_groups": 10}
-    ),
+    full=Sizes(batch_size=4, length=500, model={"vocabulary_size": 5000, "num_income_groups": 10}),
     small=Sizes(batch_size=2, length=270, model={"vocabulary_size": 50, "num_income_groups": 10}),
     seed=7,  # ages stay off zero, and the first steps of RMSprop do not saturate a probability
     deep=True,

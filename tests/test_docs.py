@@ -24,7 +24,7 @@ def blocks():
             yield pytest.param(match[1], match[2], id=where)
 
 
-@pytest.mark.parametrize(("source", "expected"), blocks())
+@pytest.mark.parametrize(("source", "expected"), list(blocks()))
 def test_block_runs_and_prints_what_it_says(source, expected, tmp_path):
     """A block stands by itself, as a reader copies it; files that it writes go away."""
     printed = io.StringIO()

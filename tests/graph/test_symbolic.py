@@ -158,9 +158,9 @@ def test_sizes_know_nothing_but_that_they_are_unknown():
 
 
 def test_shapes_of_any_call_are_sizes():
-    rows = call(lambda x: x.shape, Input((None, 4)))
-    assert rows == (None, None, 4)
-    assert Model(x := Input((None,)), x.new_ones(call(len, x)))(torch.ones(5, 2)).shape == (5,)
+    x = Input((None, 4))
+    assert call(lambda x: x.shape, x) == (None, None, 4)
+    assert Model(x, x.new_ones(call(len, x)))(torch.ones(5, 2, 4)).shape == (5,)
 
 
 def test_numbers_of_numpy_become_pythons():

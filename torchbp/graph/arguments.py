@@ -17,11 +17,11 @@ Fits = Callable[[tuple[Any, ...], dict[str, Any]], bool]
 def compile_fits(inputs: Sequence[Node]) -> Fits:
     """A test whether arguments are tensors that fit the inputs, one for each and in their order.
 
-    Generated code, since it runs at every call: for an input `x` of shape (None, 64)
-    `type(x) is Tensor and len(shape := x.shape) == 2 and shape[1] == 64 and ...`.
+    Generated code, since it runs at every call: for an input of shape (None, 64)
+    `type(_0) is Tensor and len(shape := _0.shape) == 2 and shape[1] == 64 and ...`.
     """
-    names = "".join(f"{node.name}, " for node in inputs)
-    tests = "\n        and ".join(_test(node) for node in inputs)
+    names = "".join(f"_{i}, " for i in range(len(inputs)))  # names that no input can have
+    tests = "\n        and ".join(_test(f"_{i}", node) for i, node in enumerate(inputs))
     source = (
         "def fits(args, kwargs):\n"
         f"    if kwargs or len(args) != {len(inputs)}:\n        return False\n"
@@ -59,8 +59,8 @@ def bound(
     return tuple(by_name[name] for name in names)
 
 
-def _test(node: Node) -> str:
-    name, shape, dtype = node.name, node.output.shape, node.output.dtype
+def _test(name: str, node: Node) -> str:
+    shape, dtype = node.output.shape, node.output.dtype
     sizes = [f" and shape[{i}] == {size}" for i, size in enumerate(shape) if size is not None]
     floating = "" if dtype.is_floating_point else "not "
     return (

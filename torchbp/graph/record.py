@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from torchbp.errors import GraphError
-from torchbp.graph.functions import is_torchs
+from torchbp.graph.functions import qualified_name
 from torchbp.graph.lazy import initialize_lazy
 from torchbp.graph.shapes import infer_outputs
 from torchbp.graph.structure import leaves, map_leaves, tuple_like
@@ -97,10 +97,9 @@ def record_module(
     module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], name: str | None = None
 ) -> Any:
     """Record a module's call; a lazy module is initialized by the shapes of its input."""
+    _refuse_plain_module()
     given = name or getattr(module, "name", None)
     record = Call("module", module, args, kwargs, given if isinstance(given, str) else None)
-    _check_arguments(record)
-    initialize_lazy(record)
     return _record(record)
 
 
@@ -111,18 +110,21 @@ def record_function(
     name: str | None = None,
 ) -> Any:
     """Record the call of a function, an operator or a method of torch.Tensor."""
+    _refuse_plain_module()
+    if function is operator.getitem:
+        args = (args[0], _without_masks(args[1]))
     label = getattr(function, "__name__", type(function).__name__)
     if getattr(Tensor, label, None) is not function:
-        kwargs = _without_defaults(function, kwargs)
         return _record_function(Call("function", function, args, kwargs, name), label)
-    standard = _OPERATORS.get(label.strip("_")) if len(args) == 2 and not kwargs else None
-    if standard is not None:
+    standard = _OPERATORS.get(label.removeprefix("__").removesuffix("__"))
+    if standard is not None and len(args) == 2 and not kwargs:
         return _record_function(Call("function", standard, args, {}, name), label)
     return _record_function(Call("method", label, args, kwargs, name), label)
 
 
 def bound_method(value: SymbolicTensor, name: str) -> Any:
     """What `value.name` is: a method that records its call, or the recorded attribute."""
+    _refuse_plain_module()
     if not callable(getattr(Tensor, name)):
         if name in _OF_DATA or name.startswith("is_"):
             raise needs_data_error(f"x.{name}")
@@ -137,10 +139,10 @@ def bound_method(value: SymbolicTensor, name: str) -> Any:
 
 
 def _record_function(record: Call, label: str) -> Any:
-    _refuse_plain_module()
-    if record.kind == "method" or is_torchs(record.target):
+    if record.kind == "method" or qualified_name(record.target):
         _check_torch_call(record, label)
-    _check_arguments(record)
+    if record.kind == "function":
+        record.kwargs = _without_defaults(record.target, record.kwargs)
     return _record(record)
 
 
@@ -152,13 +154,17 @@ def _check_torch_call(record: Call, label: str) -> None:
             "  To mend it: use the layer from torchbp.layers, which follows model.train() and "
             "model.eval()."
         )
-    in_place = label.endswith("_") and not label.endswith("__")
-    if in_place or record.kwargs.get("out") is not None:
-        raise in_place_error(f"{label}(...)", f"{label.strip('_')} without out=")
+    if record.kwargs.get("out") is not None:
+        raise in_place_error(f"{label}(..., out=...)", "without out=")
+    if label.endswith("_") and not label.endswith("__"):
+        raise in_place_error(f"{label}(...)", f"{label.rstrip('_')}(...)")
 
 
 def _record(record: Call) -> Any:
+    _check_arguments(record)
     record.args, record.kwargs = map_leaves(_plain, (record.args, record.kwargs))
+    if record.kind == "module":
+        initialize_lazy(record)
     record.outputs = infer_outputs(record)
     return _symbolic(record, (), *record.outputs)
 
@@ -195,6 +201,15 @@ def _symbolic(record: Call, path: tuple[int | str, ...], first: Any, second: Any
         f"returns, got {type(first).__name__}.\n"
         "  To mend it: connect a module or function that returns its tensors in one of these."
     )
+
+
+def _without_masks(index: Any) -> Any:
+    """An index with the positions that constant masks select: without data a mask has no size."""
+    parts: list[Any] = []
+    for part in index if isinstance(index, tuple) else (index,):
+        is_mask = isinstance(part, Tensor) and part.dtype is torch.bool and not part.is_meta
+        parts += part.nonzero(as_tuple=True) if is_mask else [part]
+    return tuple(parts) if isinstance(index, tuple) or len(parts) != 1 else parts[0]
 
 
 def _form(output: Any) -> str:
@@ -238,18 +253,19 @@ def _refuse_plain_module() -> None:
     Raises:
         GraphError: the caller, or one of its callers, is such a forward.
     """
-    frame = sys._getframe(1)
+    module, frame = None, sys._getframe(1)
     while frame is not None:
         if frame.f_code is nn.Module._call_impl.__code__:
             local = frame.f_locals
             if has_symbolic(local["args"], local["kwargs"]):
-                module = type(local["self"]).__name__
-                raise GraphError(
-                    f"{module} is a plain module and was called on a symbolic tensor.\n"
-                    f"  To mend it: write torchbp.call(module, x), or use torchbp.layers.{module} "
-                    "if there is one."
-                )
+                module = type(local["self"]).__name__  # at last the one that the user called
         frame = frame.f_back  # type: ignore[assignment]  # None above the outermost
+    if module is not None:
+        raise GraphError(
+            f"{module} is a plain module and was called on a symbolic tensor.\n"
+            f"  To mend it: write torchbp.call(module, x), or use torchbp.layers.{module} if "
+            "there is one."
+        )
 
 
 def _without_defaults(function: Callable[..., Any], kwargs: dict[str, Any]) -> dict[str, Any]:

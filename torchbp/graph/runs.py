@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn import functional as F
 from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 
@@ -107,7 +108,7 @@ def _isolated(device: str, call: Call) -> Iterator[None]:
         stack.enter_context(torch.random.fork_rng(devices=[]))
         stack.enter_context(torch.device(device))
         if device == "meta":
-            stack.enter_context(_RecurrentShapes())
+            stack.enter_context(_MetaRules())
         yield
 
 
@@ -145,8 +146,11 @@ def _restore(values: Any, before: Any) -> None:
         values.update(before)
 
 
-class _RecurrentShapes(TorchFunctionMode):
-    """Answers for the recurrent kernels, which have no meta form and would loop over time."""
+class _MetaRules(TorchFunctionMode):
+    """What the meta device lacks.
+
+    Recurrent kernels would run step by step there, and different dtypes would not be refused.
+    """
 
     def __torch_function__(
         self,
@@ -161,7 +165,14 @@ class _RecurrentShapes(TorchFunctionMode):
             directions = 2 if args[7] else 1
             output = sequence.new_empty(*sequence.shape[:-1], directions * hidden.shape[-1])
             return (output, *state) if isinstance(state, tuple) else (output, state)
+        if function in _OF_ONE_DTYPE and len({tensor.dtype for tensor in args[:2]}) > 1:
+            input, weight = args[:2]
+            raise RuntimeError(f"expected inputs of one dtype, got {input.dtype}, {weight.dtype}")
         return function(*args, **(kwargs or {}))
 
 
 _RECURRENT = {torch._VF.lstm, torch._VF.gru, torch._VF.rnn_tanh, torch._VF.rnn_relu}
+_OF_ONE_DTYPE = {
+    F.linear, torch.matmul, torch.mm, Tensor.matmul, Tensor.mm, Tensor.__matmul__,
+    F.conv1d, F.conv2d, F.conv3d, F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d,
+}  # fmt: skip

@@ -45,14 +45,14 @@ def summary(model: Model, expand_nested: bool = False) -> str:
         >>> hidden = F.relu(layers.Linear(64, 32, name="hidden")(x))
         >>> print(summary(Model(x, layers.Linear(32, 10, name="scores")(hidden))))
         Model
-        -----------------------------------------------------
+        ---------------------------------------------------
         Layer (type)     Output shape  Params  Connected to
-        =====================================================
+        ===================================================
         x (Input)        (None, 64)         0
         hidden (Linear)  (None, 32)     2,080  x
         relu (F.relu)    (None, 32)         0  hidden
         scores (Linear)  (None, 10)       330  relu
-        -----------------------------------------------------
+        ---------------------------------------------------
         Total params: 2,410
         Trainable params: 2,410
         Non-trainable params: 0

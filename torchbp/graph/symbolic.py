@@ -313,7 +313,7 @@ def Input(  # noqa: N802 - it reads as the class that it stands for, as in Keras
 
     Differences from Keras: dtypes are torch's (`torch.int64`, not "int64").
     """
-    if isinstance(shape, int | str) or not all(_is_size(size) for size in shape):
+    if not isinstance(shape, list | tuple) or not all(_is_size(size) for size in shape):
         raise GraphError(
             f"Input: expected a sequence of sizes (None where unknown), got {shape!r}.\n"
             "  To mend it: write Input((64,)) for 64 features, Input((None,)) for a sequence."

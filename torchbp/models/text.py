@@ -54,7 +54,7 @@ def post_attributes(vocabulary_size: int = 5_000, num_income_groups: int = 10) -
         num_income_groups: number of income groups to choose from.
 
     Shape:
-        posts (N, T) int64 with T >= 209 -> [age (N, 1), income (N, num_income_groups)
+        posts (N, T) int64 with T >= 269 -> [age (N, 1), income (N, num_income_groups)
         probabilities, gender (N, 1) probabilities].
 
     Example:

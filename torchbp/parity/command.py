@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,7 +48,7 @@ def parity(
     """
     from rich.console import Console
 
-    console = console or Console()
+    console = console or Console(width=None if sys.stdout.isatty() else 100)
     chosen = load_cases(cases, only)
     total = len(chosen) * len(dtypes) * len(LEVELS)
     with _Bars(console, references, total) as bars:
@@ -56,7 +57,7 @@ def parity(
         )
     console.print(table(records))
     for line in failures(records):
-        console.print(line, style="red", markup=False, highlight=False)
+        console.print(line, style="red", markup=False, highlight=False, soft_wrap=True)
     console.print(summary(records), style="bold", markup=False, highlight=False)
     if json is not None:
         write_json(records, json)

@@ -84,9 +84,7 @@ def _torch_rmsprop(model: nn.Module, rounded: Rounding) -> torch.optim.Optimizer
 def _keras_adam(rounded: Rounding) -> Any:
     import keras
 
-    return keras.optimizers.Adam(
-        1e-3, beta_1=rounded(0.9), beta_2=rounded(0.999), epsilon=1e-7
-    )
+    return keras.optimizers.Adam(1e-3, beta_1=rounded(0.9), beta_2=rounded(0.999), epsilon=1e-7)
 
 
 def _torch_adam(model: nn.Module, rounded: Rounding) -> torch.optim.Optimizer:

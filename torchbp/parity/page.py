@@ -99,7 +99,9 @@ def _rows(records: list[Record], case: str, levels: list[int]) -> str:
     settings = settings_of(record for record in records if record["case"] == case)
     rows = []
     for i, (reference, dtype) in enumerate(settings):
-        name = f'<th scope="rowgroup" rowspan="{len(settings)}">{escape(case)}</th>' if not i else ""
+        name = (
+            f'<th scope="rowgroup" rowspan="{len(settings)}">{escape(case)}</th>' if not i else ""
+        )
         cells = "".join(_cell(cell(records, case, reference, dtype, level)) for level in levels)
         against = f"{BACKENDS[reference].removeprefix('Keras on ')} <i>{dtype}</i>"
         rows.append(f'<tr>{name}<th scope="row">{against}</th>{cells}</tr>')

@@ -30,23 +30,22 @@ def table(records: list[Record]) -> RenderableType:
     from rich import box
     from rich.table import Table
 
-    grid = Table(box=box.SIMPLE_HEAD, title="Parity of torchbp and Keras", pad_edge=False)
-    grid.add_column("case", no_wrap=True)
+    grid = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    grid.add_column("case", vertical="bottom", no_wrap=True)
     for level in levels_of(records):
-        grid.add_column(f"{level} {LEVEL_NAMES[level]}", justify="right", no_wrap=False)
+        name = LEVEL_NAMES[level].replace(" ", "\n")
+        grid.add_column(f"{level}\n{name}", justify="right", vertical="bottom", no_wrap=True)
     for reference, dtype in settings_of(records):
         grid.add_section()
         grid.add_row(f"[bold]{BACKENDS[reference]}, {dtype}[/]")
         for case in cases_of(records):
-            cells = [
-                cell(records, case, reference, dtype, level) for level in levels_of(records)
-            ]
-            grid.add_row(f"  {case}", *(_coloured(found) for found in cells))
+            cells = [cell(records, case, reference, dtype, level) for level in levels_of(records)]
+            grid.add_row(case, *(_coloured(found) for found in cells))
     return grid
 
 
 def failures(records: list[Record]) -> Iterator[str]:
-    """A line for each figure that is out of tolerance, the first of each level in full."""
+    """A line for each figure that is out of tolerance."""
     for record in records:
         if not record["ok"]:
             layer = f" at {record['layer']}" if "layer" in record else ""
@@ -92,9 +91,7 @@ def write_text(text: str, path: Path | str) -> None:
         raise
 
 
-def cell(
-    records: list[Record], case: str, reference: str, dtype: str, level: int
-) -> list[Record]:
+def cell(records: list[Record], case: str, reference: str, dtype: str, level: int) -> list[Record]:
     """The records behind one cell of the table, the one nearest to its tolerance first."""
     wanted = (case, reference, dtype, level)
     keys = ("case", "reference", "dtype", "level")

@@ -210,10 +210,7 @@ class TorchSide:
     def _loss(self, batch: Batch) -> Tensor:
         outputs = self._by_head(self.model(*self._inputs(batch.inputs)))
         losses = [
-            head.weight
-            * head.criterion(
-                outputs[head.name], self._tensor(batch.targets[head.name])
-            )
+            head.weight * head.criterion(outputs[head.name], self._tensor(batch.targets[head.name]))
             for head in self.case.heads
         ]
         return torch.stack(losses).sum()

@@ -10,7 +10,8 @@ BOX_GAP = 28.0  # between two boxes of a layer
 LINE_GAP = 14.0  # beside an arrow that passes
 STRAIGHT = 0.01  # a step as wide as this is straight: it is rounding
 SLIGHT = 12.0  # a step that is narrower but not straight looks like a mistake,
-JOG = 20.0  # and counts as this much wider
+JOG = 20.0  # and counts as this much wider;
+CORNER = 5.0  # any other that is not straight as this much
 ROUNDS = 3
 EFFORT = 200_000  # items that are looked at, at most; large drawings keep some bends
 
@@ -29,18 +30,16 @@ def width_of(step: Step, places: list[float]) -> float:
 def bend(step: Step, places: list[float]) -> float:
     """How bad it is that a step is not straight."""
     width = abs(width_of(step, places))
-    return step.weight * (width + (JOG if is_slight(width) else 0.0))
-
-
-def is_slight(width: float) -> bool:
-    """Whether a step is nearly straight, but not quite."""
-    return STRAIGHT < abs(width) < SLIGHT
+    if width <= STRAIGHT:
+        return 0.0
+    return step.weight * (width + (JOG if width < SLIGHT else CORNER))
 
 
 def straighten(grid: Grid, places: list[float]) -> None:
-    """Move items, in place, where that makes a slightly bent step straight, others not much worse.
+    """Move items, in place, where that makes a step straight and others not much worse.
 
-    With an item go all that straight steps connect with it, and the neighbours in the way.
+    It is tried for steps that are slightly bent and for those at knees: large forks stay as they
+    are. With an item go all that straight steps connect with it, and the neighbours in the way.
     """
     pairs = {}  # an item and its neighbour to the left (False) or right (True)
     for left, right in (pair for layer in grid.layers for pair in itertools.pairwise(layer)):
@@ -49,7 +48,8 @@ def straighten(grid: Grid, places: list[float]) -> None:
     for step in [step for steps in grid.below.values() for step in steps] * ROUNDS:
         for item, sign in ((step.lower, -1.0), (step.upper, 1.0)):
             width = width_of(step, places)
-            if is_slight(width) and effort > 0:
+            wanted = abs(width) < SLIGHT or max(step.upper, step.lower) >= grid.boxes
+            if wanted and abs(width) > STRAIGHT and effort > 0:
                 moved = _together(grid, places, pairs, item, sign * width)
                 effort -= len(moved)
                 _move_if_better(grid, places, moved, sign * width)
