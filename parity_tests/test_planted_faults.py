@@ -98,9 +98,7 @@ def criteria(case, level, layer, name):
             else head
             for head in case.heads
         )
-        FAULTS.append(
-            pytest.param(replace(case, heads=heads), level, layer, id=change.__name__)
-        )
+        FAULTS.append(pytest.param(replace(case, heads=heads), level, layer, id=change.__name__))
         return change
 
     return register
@@ -314,7 +312,7 @@ def read_backwards(model):
 @planted(HEADS, 3, "age")
 def outputs_exchanged(model):
     forward = model.forward
-    model.forward = lambda x: forward(x)[::-1][:1] + forward(x)[1:2] + forward(x)[:1]
+    model.forward = lambda x: forward(x)[::-1]
 
 
 @planted(NORMED, 3, "norm")
@@ -500,9 +498,7 @@ def wrong_beta_of_adam(model):
 @optimizer(ADAM, "hidden_1")
 def amsgrad(model):
     # the largest second moment so far is the latest one until a gradient gets smaller
-    return KerasAdam(
-        model.parameters(), 1e-3, eps=1e-7, amsgrad=True, eps_before_correction=True
-    )
+    return KerasAdam(model.parameters(), 1e-3, eps=1e-7, amsgrad=True, eps_before_correction=True)
 
 
 def test_there_are_enough_faults():

@@ -48,10 +48,12 @@ def _inputs_met(record: Call, parts: dict[str, Any]) -> dict[str, Any]:
         part.register_forward_pre_hook(partial(note, name), prepend=True, with_kwargs=True)
         for name, part in parts.items()
     ]
+    first, second = (copied_state(record, "meta") for _ in range(2))
     try:
-        first, second = (copied_state(record, "meta") for _ in range(2))
         run_on("meta", record, 0, first)
         run_on("meta", record, 1, second)
+    except Exception:
+        return {}  # the run for the shapes, which comes next, meets the error and explains it
     finally:
         for hook in hooks:
             hook.remove()

@@ -88,8 +88,11 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Batch:
-    """Inputs by the names of the Keras inputs, in the order of the torch model's arguments, and
-    targets by the names of the heads. Floating-point arrays are float64, whole numbers int32.
+    """A batch of data for both sides; floats are float64, whole numbers int32.
+
+    Args:
+        inputs: by the names of the Keras inputs, in the order of the torch model's arguments.
+        targets: by the names of the heads.
     """
 
     inputs: Arrays

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from torchbp.parity.keras_side import REFERENCES
 from torchbp.parity.levels import LEVELS
 from torchbp.parity.page import html_page
 from torchbp.parity.report import BACKENDS, failures, summary, table, write_json, write_text
-from torchbp.parity.suite import CASES_FILE, DTYPES, REFERENCES, load_cases, run
+from torchbp.parity.suite import CASES_FILE, DTYPES, load_cases, run
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from torchbp.errors import DataError, missing_extra
-from torchbp.parity.case import Arrays, Batch, Case, Pair, Sizes
+from torchbp.parity.case import Arrays, Batch, Case, Kind, Pair, Sizes
 from torchbp.parity.optimizers import OptimizerPair, Rounding
 from torchbp.parity.weights import to_keras, to_torch
 
@@ -160,7 +160,7 @@ class KerasSide:
 
     def load(self, weights: Tensors) -> None:
         """Write weights, given as `weights` gives them."""
-        for pair in self._pairs_with_weights():
+        for pair, kind in self._pairs_with_weights():
             prefix = f"{pair.torch}."
             own = {
                 name.removeprefix(prefix): weight.detach().cpu()
@@ -168,7 +168,7 @@ class KerasSide:
                 if name.startswith(prefix)
             }
             layer = self._layer(pair)
-            arrays = to_keras(pair.kind, own)
+            arrays = to_keras(kind, own)
             layer.set_weights([array.numpy() for array in arrays])
 
     def reloaded(self) -> KerasSide:
@@ -185,14 +185,14 @@ class KerasSide:
 
     def _in_torch(self, array_of: Any) -> Tensors:
         tensors = {}
-        for pair in self._pairs_with_weights():
+        for pair, kind in self._pairs_with_weights():
             arrays = [torch.tensor(array_of(weight)) for weight in self._layer(pair).weights]
-            for name, tensor in to_torch(pair.kind, arrays).items():
+            for name, tensor in to_torch(kind, arrays).items():
                 tensors[f"{pair.torch}.{name}"] = tensor
         return tensors
 
-    def _pairs_with_weights(self) -> list[Pair]:
-        return [pair for pair in self.case.pairs if pair.kind is not None]
+    def _pairs_with_weights(self) -> list[tuple[Pair, Kind]]:
+        return [(pair, pair.kind) for pair in self.case.pairs if pair.kind is not None]
 
     # Values
 

@@ -19,7 +19,7 @@ from torchbp.parity.compare import (
 from torchbp.parity.diverge import Parting, first_shape
 from torchbp.parity.keras_side import REFERENCES
 from torchbp.parity.optimizers import OptimizerPair, rounding
-from torchbp.parity.torch_side import Unpaired
+from torchbp.parity.torch_side import UnpairedError
 
 _PARTS = ("trainable", "non-trainable")
 
@@ -38,9 +38,9 @@ def counts(bench: Bench) -> Iterator[Record]:
         layers.append(_count(bench, f"all in {name}", 0, trainable + frozen, place))
     first = next((r for r in layers if not r["ok"]), {})
     place = {key: first[key] for key in ("layer", "module", "cause") if key in first}
-    a, b = keras.total_counts(), ours.total_counts()
-    yield _count(bench, "total", sum(a), sum(b), place)
-    for part, theirs, torchs in zip(_PARTS, a, b, strict=True):
+    totals = keras.total_counts(), ours.total_counts()
+    yield _count(bench, "total", sum(totals[0]), sum(totals[1]), place)
+    for part, theirs, torchs in zip(_PARTS, *totals, strict=True):
         yield _count(bench, part, theirs, torchs, place)
     yield from layers
 
@@ -57,8 +57,7 @@ def shapes(bench: Bench) -> Iterator[Record]:
     yield bench.record(2, "layers", int(parting is not None), 0, **_told(parting))
     symbolic = halves.torch.symbolic_outputs()
     if symbolic is not None:
-        expected = halves.keras.symbolic_outputs()
-        yield _shapes(bench, "symbolic outputs", symbolic, expected, parting)
+        yield _shapes(bench, "symbolic outputs", symbolic, halves.keras.symbolic_outputs(), parting)
     for batch in (small_inputs, inputs):
         outputs, expected = halves.torch.predict(batch), halves.keras.predict(batch)
         rows = len(next(iter(batch.values())))
@@ -160,7 +159,7 @@ def measure(bench: Bench, level: int) -> list[Record]:
 
 def _place_of(bench: Bench, level: int, error: Exception) -> Record:
     """The layer at which a model that raised an error stopped or went wrong."""
-    if isinstance(error, Unpaired):
+    if isinstance(error, UnpairedError):
         return {"layer": error.layer}
     if level not in (2, 3, 4):
         return {}

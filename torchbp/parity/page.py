@@ -85,7 +85,8 @@ def _head(records: list[Record]) -> str:
 def _heat_map(records: list[Record]) -> str:
     levels = levels_of(records)
     heads = "".join(
-        f'<th scope="col"><b>{level}</b> {LEVEL_NAMES[level]}<small>{_QUESTIONS[level]}</small></th>'
+        f'<th scope="col"><b>{level}</b> {LEVEL_NAMES[level]}'
+        f"<small>{_QUESTIONS[level]}</small></th>"
         for level in levels
     )
     rows = "".join(_rows(records, case, levels) for case in cases_of(records))

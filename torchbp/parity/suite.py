@@ -172,7 +172,8 @@ def plain_float32() -> Iterator[None]:
 
 def _module(path: Path) -> Any:
     spec = importlib.util.spec_from_file_location(f"torchbp_parity_{path.stem}", path)
-    assert spec is not None and spec.loader is not None  # a .py file always has a loader
+    assert spec is not None  # a .py file always has a loader
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     sys.path.insert(0, str(path.parent.parent))

@@ -18,7 +18,7 @@ from torchbp.parity.optimizers import OptimizerPair, Rounding
 Tensors = dict[str, Tensor]
 
 
-class Unpaired(DataError):
+class UnpairedError(DataError):
     """A pair's torch module cannot take what its Keras layer holds.
 
     Attributes:
@@ -91,7 +91,7 @@ class TorchSide:
         """Write weights into the paired modules; a tensor that Keras has not becomes zero.
 
         Raises:
-            Unpaired: a module is missing, or a weight has no place in it.
+            UnpairedError: a module is missing, or a weight has no place in it.
         """
         for pair in self._pairs_with_weights():
             prefix = f"{pair.torch}."
@@ -111,7 +111,7 @@ class TorchSide:
         for name, weight in weights.items():
             if name not in tensors or tensors[name].shape != weight.shape:
                 got = tuple(tensors[name].shape) if name in tensors else "none"
-                raise Unpaired(
+                raise UnpairedError(
                     pair,
                     f"{pair.torch} ({type(self._module(pair)).__name__}): expected a {name} of "
                     f"shape {tuple(weight.shape)} for the Keras layer {pair.keras!r}, got {got}.\n"
@@ -223,7 +223,7 @@ class TorchSide:
     def _module(self, pair: Pair) -> nn.Module:
         module = self._modules().get(pair.torch)
         if module is None:
-            raise Unpaired(
+            raise UnpairedError(
                 pair,
                 f"parity case {self.case.name!r}: expected a module {pair.torch!r} for the Keras "
                 f"layer {pair.keras!r}, got {[name for name in self._modules() if name]}.\n"

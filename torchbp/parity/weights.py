@@ -34,10 +34,10 @@ def to_torch(kind: Kind, arrays: Sequence[Tensor]) -> dict[str, Tensor]:
         reorder = _KERNELS[kind][0]
         return dict(zip(("weight", "bias"), [reorder(arrays[0]), *arrays[1:]], strict=False))
     if kind == "batch_norm":
-        return dict(zip(_BATCH_NORM, weights.batch_norm_to_torch(*arrays), strict=True))
-    own = [*arrays, None][:3]  # a layer without bias has two
-    found = weights.lstm_to_torch(*own) if kind == "lstm" else weights.gru_to_torch(*own)
-    return {name: w for name, w in zip(_RECURRENT, found, strict=False) if w is not None}
+        return _present(_BATCH_NORM, weights.batch_norm_to_torch(*arrays))
+    kernel, recurrent_kernel, *biases = arrays
+    convert = weights.lstm_to_torch if kind == "lstm" else weights.gru_to_torch
+    return _present(_RECURRENT, convert(kernel, recurrent_kernel, biases[0] if biases else None))
 
 
 def to_keras(kind: Kind, tensors: Mapping[str, Tensor]) -> list[Tensor]:
@@ -51,10 +51,19 @@ def to_keras(kind: Kind, tensors: Mapping[str, Tensor]) -> list[Tensor]:
         reorder = _KERNELS[kind][1]
         return [reorder(tensors["weight"]), *([tensors["bias"]] if "bias" in tensors else [])]
     if kind == "batch_norm":
-        return list(weights.batch_norm_to_keras(*(tensors[name] for name in _BATCH_NORM)))
-    own = [tensors.get(name) for name in _RECURRENT]
-    found = weights.lstm_to_keras(*own[:3]) if kind == "lstm" else weights.gru_to_keras(*own)
-    return [w for w in found if w is not None]
+        found = weights.batch_norm_to_keras(*(tensors[name] for name in _BATCH_NORM))
+        return [w for w in found if w is not None]
+    weight_ih, weight_hh = (tensors[name] for name in _RECURRENT[:2])
+    bias_ih, bias_hh = (tensors.get(name) for name in _RECURRENT[2:])
+    if kind == "lstm":
+        kernels = weights.lstm_to_keras(weight_ih, weight_hh, bias_ih)
+    else:
+        kernels = weights.gru_to_keras(weight_ih, weight_hh, bias_ih, bias_hh)
+    return [w for w in kernels if w is not None]
+
+
+def _present(names: Sequence[str], tensors: Sequence[Tensor | None]) -> dict[str, Tensor]:
+    return {name: w for name, w in zip(names, tensors, strict=False) if w is not None}
 
 
 _KERNELS: dict[str, tuple[Order, Order]] = {

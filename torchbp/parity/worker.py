@@ -55,7 +55,7 @@ class Worker:
             "dtypes": list(dtypes),
             "levels": list(levels),
         }
-        self._errors = tempfile.TemporaryFile(mode="w+")
+        self._errors = tempfile.TemporaryFile(mode="w+")  # noqa: SIM115 - stop() closes it
         self._process = subprocess.Popen(
             [sys.executable, "-W", "ignore", "-m", "torchbp.parity.worker", json.dumps(arguments)],
             stdout=subprocess.PIPE,

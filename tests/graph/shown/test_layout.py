@@ -11,6 +11,7 @@ from torchbp.graph.drawing.grid import Grid, Link, Size, assign_layers
 from torchbp.graph.drawing.layout import arrange
 from torchbp.graph.drawing.order import crossings, order
 from torchbp.graph.drawing.place import weighted_median
+from torchbp.graph.drawing.straighten import BOX_GAP
 
 CLOSE = 0.02  # places are kept to 0.01 of a pixel
 
@@ -137,6 +138,40 @@ def test_an_arrow_around_a_chain_leaves_the_chain_straight():
     sizes = [Size(60.0, 20.0)] * 5
     layout = arrange(sizes, [Link(i, i + 1) for i in range(4)] + [Link(0, 3)])
     assert len({across for across, _ in layout.middles}) == 1
+
+
+def test_a_long_arrow_is_straight_until_its_last_step():
+    sizes = [Size(60.0, 20.0)] * 6  # 0 leads around the chain from 1 to 4, to the end of it
+    links = [Link(0, 5), *(Link(i, i + 1) for i in range(1, 5))]
+    layout = arrange(sizes, links, first=(0,))
+    assert len({part.across for part in layout.routes[0][:-1]}) == 1
+    assert len({across for across, _ in layout.middles[1:]}) == 1
+
+
+def test_a_wide_neighbour_does_not_make_a_slight_bend():
+    """Two chains side by side: their boxes stand below each other although all widths differ."""
+    sizes = [Size(width, 20.0) for width in (40.0, 50.0, 61.0, 47.0, 52.0, 44.0)]
+    layout = arrange(sizes, [Link(0, 2), Link(1, 3), Link(2, 4), Link(3, 5)])
+    left, right = layout.middles[::2], layout.middles[1::2]
+    assert len({round(across, 1) for across, _ in left}) == 1
+    assert len({round(across, 1) for across, _ in right}) == 1
+
+
+def test_a_box_without_arrows_stands_beside_the_others():
+    sizes = [Size(60.0, 20.0)] * 8
+    layout = arrange(sizes, [Link(0, box) for box in range(2, 8)])
+    (first, _), (loose, _) = layout.middles[:2]
+    assert abs(loose - first) == pytest.approx(60.0 + BOX_GAP)
+
+
+def test_layers_are_further_apart_where_arrows_run_far_across():
+    def gap(branches):
+        layout = arrange(
+            [Size(60.0, 20.0)] * (branches + 1), [Link(0, i + 1) for i in range(branches)]
+        )
+        return layout.middles[1][1] - layout.middles[0][1]
+
+    assert gap(1) < gap(3) < gap(6)
 
 
 def test_arrows_run_together_from_one_port_and_apart_from_two():

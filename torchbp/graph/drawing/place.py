@@ -9,6 +9,7 @@ from torchbp.graph.drawing.grid import Grid
 from torchbp.graph.drawing.straighten import bend, gap, straighten
 
 ROUNDS = 12
+WEAK = 1e-3  # a weight that gives way to every other
 
 Pull = tuple[float, float]  # where a step would have an item, and its weight
 
@@ -32,7 +33,18 @@ def place(grid: Grid) -> list[float]:
         if bends < least:
             best, least = list(places), bends
     straighten(grid, best)
+    for layer in grid.layers:
+        _gather(grid, layer, best)
     return best
+
+
+def _gather(grid: Grid, layer: list[int], places: list[float]) -> None:
+    """Bring the items of a layer that nothing is connected with to the others."""
+    connected = {item for item in layer if grid.above[item] or grid.below[item]}
+    if connected and len(connected) < len(layer):
+        middle = weighted_median([(places[item], 1.0) for item in connected])
+        pulls = [(places[item], 1.0) if item in connected else (middle, WEAK) for item in layer]
+        _settle(grid, layer, places, [[pull] for pull in pulls])
 
 
 def _pulls(grid: Grid, item: int, places: list[float], above: bool) -> list[Pull]:
@@ -68,7 +80,7 @@ def _settle(grid: Grid, layer: list[int], places: list[float], pulls: list[list[
     shifts = list(itertools.accumulate(gaps, initial=0.0))
     groups: list[_Group] = []
     for item, shift, own in zip(layer, shifts, pulls, strict=False):
-        free = own or [(places[item], 1e-3)]  # nothing pulls: it stays if it can
+        free = own or [(places[item], WEAK)]  # nothing pulls: it stays if it can
         group = _Group(1, [(where - shift, weight) for where, weight in free])
         while groups and groups[-1].place > group.place:
             left = groups.pop()

@@ -13,7 +13,7 @@ SLIGHT = 12.0  # a step that is narrower but not straight looks like a mistake,
 JOG = 20.0  # and counts as this much wider;
 CORNER = 5.0  # any other that is not straight as this much
 ROUNDS = 3
-EFFORT = 200_000  # items that are looked at, at most; large drawings keep some bends
+EFFORT = 40_000  # items that are looked at, at most; large drawings keep some bends
 
 
 def gap(grid: Grid, left: int, right: int) -> float:
