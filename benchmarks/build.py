@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from benchmarks.timing import Comparison, compare
+from benchmarks.timing import Comparison, clock_for, compare
 from torchbp import Input, Model, layers
 from torchbp.graph import SymbolicTensor
 
@@ -19,6 +19,7 @@ def run(device: str) -> list[Comparison]:
             lambda: modules_alone(device),
             calls=1,
             turns=7,
+            clock=clock_for(device),
         )
     ]
 

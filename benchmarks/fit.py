@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from benchmarks.timing import Comparison, compare
+from benchmarks.timing import Comparison, clock_for, compare
 from torchbp import Trainer, models
 
 NUM_SAMPLES, BATCH_SIZE = 10_000, 256
@@ -22,6 +22,7 @@ def run(device: str) -> list[Comparison]:
             lambda: bare_epoch(model, optimizer, x.to(device), y.to(device)),
             calls=1,
             turns=30,
+            clock=clock_for(device),
         )
     ]
 

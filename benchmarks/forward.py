@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks.timing import Comparison, compare
+from benchmarks.timing import Comparison, clock_for, compare
 from torchbp import models
 
 LIMIT = 1.02
@@ -49,13 +49,13 @@ def run(device: str) -> list[Comparison]:
     features = torch.randn(256, 64, generator=generator).to(device)
     review = torch.randint(2000, (32, 100), generator=generator).to(device)
     return [
-        _compared("forward: 3-layer net, batch 256", models.mlp(), Mlp(), features, calls=100),
+        _compared("forward: 3-layer net, batch 256", models.mlp(), Mlp(), features, calls=30),
         _compared(
             "forward: text convnet, batch 32 of 100 words",
             models.sentiment_convnet(),
             SentimentConvnet(),
             review,
-            calls=10,
+            calls=3,
         ),
     ]
 
@@ -72,5 +72,11 @@ def _compared(
             module(x)
 
     return compare(
-        name, lambda: forward(functional), lambda: forward(by_hand), calls=calls, limit=LIMIT
+        name,
+        lambda: forward(functional),
+        lambda: forward(by_hand),
+        calls=calls,
+        turns=300,
+        limit=LIMIT,
+        clock=clock_for(x.device.type),
     )

@@ -39,20 +39,22 @@ def compare(
     calls: int,
     turns: int = 60,
     limit: float | None = None,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Comparison:
     """Time both in turns of `calls` calls each; who begins changes from turn to turn.
 
     What else the machine does falls on both sides of a turn alike, so that the median of the
-    turns' ratios is steadier than the ratio of two times.
+    turns' ratios is steadier than the ratio of two times. Where the CPU computes in this process,
+    `clock` can be `time.process_time`, which stands still while others have the core.
     """
     for function in (torchbp, peer):
-        seconds(function, calls)  # warm up
+        seconds(function, calls, clock)  # warm up
     pairs = []
     for turn in range(turns):
         if turn % 2:
-            second, first = seconds(peer, calls), seconds(torchbp, calls)
+            second, first = seconds(peer, calls, clock), seconds(torchbp, calls, clock)
         else:
-            first, second = seconds(torchbp, calls), seconds(peer, calls)
+            first, second = seconds(torchbp, calls, clock), seconds(peer, calls, clock)
         pairs.append((first, second))
     ratios = [first / second for first, second in pairs]
     low, middle, high = statistics.quantiles(ratios, n=4)
@@ -67,11 +69,16 @@ def compare(
     )
 
 
-def seconds(function: Callable[[], object], calls: int = 1) -> float:
+def clock_for(device: str) -> Callable[[], float]:
+    """Time of this process on the CPU; on another device, which works by itself, of the wall."""
+    return time.process_time if device == "cpu" else time.perf_counter
+
+
+def seconds(function: Callable[[], object], calls: int, clock: Callable[[], float]) -> float:
     """Seconds for one call, over several calls; the device has done its work at the end."""
-    start = time.perf_counter()
+    start = clock()
     for _ in range(calls):
         function()
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-    return (time.perf_counter() - start) / calls
+    return (clock() - start) / calls

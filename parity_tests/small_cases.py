@@ -24,9 +24,9 @@ def yes_or_no(rng, sizes):
     return rng.integers(2, size=(sizes.batch_size, 1)).astype("float64")
 
 
-def case(name, keras_model, torch_model, data, pairs, heads, **more):
+def case(name, keras_model, torch_model, data, pairs, heads, sizes=SIZES, **more):
     more = {"optimizers": (SGD,), "steps": (1, 5), **more}
-    return Case(name, keras_model, torch_model, data, pairs, heads, SIZES, SIZES, **more)
+    return Case(name, keras_model, torch_model, data, pairs, heads, sizes, sizes, **more)
 
 
 # A stack of dense layers
@@ -85,7 +85,7 @@ def keras_convnet():
 
 
 class Pad(nn.Module):
-    """Zeros before and after a sequence. Keras's "same" with stride 2 puts one after an even one."""
+    """Zeros before and after a sequence: stride 2 over an even length takes one, after it."""
 
     def __init__(self, left, right):
         super().__init__()
@@ -189,6 +189,7 @@ SIAMESE = case(
         Pair("similarity", "similarity", "linear", value="sigmoid"),
     ),
     (Head("similarity", "binary_crossentropy", ProbBCELoss()),),
+    Sizes(batch_size=4, length=6),
     smooth=True,
 )
 
@@ -228,6 +229,7 @@ READER = case(
     steps_data,
     (Pair("gru", "gru", "gru", value="last"), Pair("mark", "mark", "linear")),
     (Head("mark", "mse", nn.MSELoss()),),
+    Sizes(batch_size=4, length=6),
     smooth=True,
 )
 

@@ -4,10 +4,14 @@ Each function below breaks one thing in a case that is right, and says the first
 fail and the layer that must be named there. The levels before it must still pass.
 """
 
+import io
+import json
 from dataclasses import replace
 
+import keras
 import pytest
 import torch
+from rich.console import Console
 from torch import nn
 from torch.nn import functional as F
 
@@ -23,12 +27,12 @@ from parity_tests.small_cases import (
     SIAMESE,
     STACK,
     Concat,
-    LastOutput,
     Pad,
 )
+from torchbp import optim
 from torchbp.layers import GRU, LSTM
-from torchbp.optim import SGD as KerasSGD, Adam as KerasAdam, RMSprop as KerasRMSprop
 from torchbp.parity import run
+from torchbp.parity.command import parity
 
 pytestmark = [pytest.mark.keras, pytest.mark.filterwarnings("ignore")]
 FAULTS = []
@@ -430,45 +434,45 @@ def loss_weight_forgotten(criterion, input, target):
 
 @optimizer(SGD, "hidden_1")
 def wrong_lr(model):
-    return KerasSGD(model.parameters(), lr=0.02, momentum=0.9, lr_in_momentum=True)
+    return optim.SGD(model.parameters(), lr=0.02, momentum=0.9, lr_in_momentum=True)
 
 
 @optimizer(SGD, "hidden_1")
 def wrong_momentum(model):
-    return KerasSGD(model.parameters(), lr=0.01, momentum=0.8, lr_in_momentum=True)
+    return optim.SGD(model.parameters(), lr=0.01, momentum=0.8, lr_in_momentum=True)
 
 
 @optimizer(SGD, "hidden_1")
 def nesterov(model):
-    return KerasSGD(model.parameters(), 0.01, momentum=0.9, nesterov=True, lr_in_momentum=True)
+    return optim.SGD(model.parameters(), 0.01, momentum=0.9, nesterov=True, lr_in_momentum=True)
 
 
 @optimizer(SGD, "hidden_1")
 def dampened(model):
-    return KerasSGD(model.parameters(), lr=0.01, momentum=0.9, dampening=0.1)
+    return optim.SGD(model.parameters(), lr=0.01, momentum=0.9, dampening=0.1)
 
 
 @optimizer(SGD, "hidden_1")
 def weight_decay(model):
-    return KerasSGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-6)
+    return optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-6)
 
 
 @optimizer(SGD, "hidden_2")
 def layer_kept_from_the_optimizer(model):
     own = [*model.hidden_1.parameters(), *model.classes.parameters()]
-    return KerasSGD(own, lr=0.01, momentum=0.9, lr_in_momentum=True)
+    return optim.SGD(own, lr=0.01, momentum=0.9, lr_in_momentum=True)
 
 
 @optimizer(SGD, "classes")
 def higher_lr_for_one_bias(model):
     rest = [p for name, p in model.named_parameters() if name != "classes.bias"]
     groups = [{"params": rest}, {"params": [model.classes.bias], "lr": 0.02}]
-    return KerasSGD(groups, lr=0.01, momentum=0.9, lr_in_momentum=True)
+    return optim.SGD(groups, lr=0.01, momentum=0.9, lr_in_momentum=True)
 
 
 @optimizer(SGD, "hidden_1")
 def gradient_clipped(model):
-    made = KerasSGD(model.parameters(), lr=0.01, momentum=0.9, lr_in_momentum=True)
+    made = optim.SGD(model.parameters(), lr=0.01, momentum=0.9, lr_in_momentum=True)
     made.register_step_pre_hook(
         lambda *call: nn.utils.clip_grad_norm_(model.parameters(), 0.01) and None
     )
@@ -477,33 +481,75 @@ def gradient_clipped(model):
 
 @optimizer(RMSPROP, "hidden_1")
 def epsilon_of_rmsprop_outside_the_root(model):
-    return KerasRMSprop(model.parameters(), lr=1e-3, alpha=0.9, eps=1e-7)
+    return optim.RMSprop(model.parameters(), lr=1e-3, alpha=0.9, eps=1e-7)
 
 
 @optimizer(RMSPROP, "hidden_1")
 def torchs_alpha_of_rmsprop(model):
-    return KerasRMSprop(model.parameters(), lr=1e-3, alpha=0.99, eps=1e-7, eps_in_sqrt=True)
+    return optim.RMSprop(model.parameters(), lr=1e-3, alpha=0.99, eps=1e-7, eps_in_sqrt=True)
 
 
 @optimizer(ADAM, "hidden_1")
 def epsilon_of_adam_after_the_correction(model):
-    return KerasAdam(model.parameters(), lr=1e-3, eps=1e-7)
+    return optim.Adam(model.parameters(), lr=1e-3, eps=1e-7)
 
 
 @optimizer(ADAM, "hidden_1")
 def wrong_beta_of_adam(model):
-    return KerasAdam(model.parameters(), 1e-3, (0.9, 0.99), 1e-7, eps_before_correction=True)
+    return optim.Adam(model.parameters(), 1e-3, (0.9, 0.99), 1e-7, eps_before_correction=True)
 
 
 @optimizer(ADAM, "hidden_1")
 def amsgrad(model):
     # the largest second moment so far is the latest one until a gradient gets smaller
-    return KerasAdam(model.parameters(), 1e-3, eps=1e-7, amsgrad=True, eps_before_correction=True)
+    return optim.Adam(model.parameters(), 1e-3, eps=1e-7, amsgrad=True, eps_before_correction=True)
+
+
+class Table(nn.Module):
+    """An embedding that per_lookup_squares does not know."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(9, 5))
+
+    def forward(self, words):
+        return F.embedding(words, self.weight)
+
+
+@planted(replace(CONVNET, optimizers=(RMSPROP,)), 6, "embed")
+def squares_of_the_sum_of_look_ups_against_tensorflow(model):
+    model.embed = Table()
+
+
+# Level 7: the return trip
+
+
+@keras.saving.register_keras_serializable("planted_faults")
+class Forgetful(keras.layers.Dense):
+    """A Keras layer that leaves its weights out of the file."""
+
+    def save_own_variables(self, store):
+        pass
+
+    def load_own_variables(self, store):
+        pass
+
+
+def keras_forgets():
+    x = features = keras.Input((6,), name="features")
+    x = keras.layers.Dense(8, activation="relu", name="hidden_1")(x)
+    x = Forgetful(8, activation="relu", name="hidden_2")(x)
+    classes = keras.layers.Dense(4, activation="softmax", name="classes")(x)
+    return keras.Model(features, classes)
+
+
+FORGETS = replace(STACK, keras_model=keras_forgets)
+FAULTS.append(pytest.param(FORGETS, 7, "hidden_2", id="weights_left_out_of_the_file"))
 
 
 def test_there_are_enough_faults():
     assert len(FAULTS) >= 25
-    assert {level for _, level, _ in (fault.values for fault in FAULTS)} == {1, 2, 3, 4, 5, 6}
+    assert {level for _, level, _ in (fault.values for fault in FAULTS)} == set(range(1, 8))
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -517,3 +563,38 @@ def test_a_fault_is_found_at_its_level_and_layer(case, level, layer):
     records = records_of(case, range(1, level + 1))
     failing = [record for record in records if not record["ok"]]
     assert [(r["level"], r.get("layer")) for r in failing][:1] == [(level, layer)]
+
+
+BROKEN_FILE = """
+from dataclasses import replace
+from torch import nn
+from parity_tests.small_cases import STACK, Stack
+
+def broken():
+    model = Stack()
+    model.relu_2 = nn.Identity()
+    return model
+
+CASES = [STACK, replace(STACK, name="broken", torch_model=broken)]
+"""
+
+
+@pytest.mark.parametrize(("only", "status"), [((), 1), (("stack",), 0), (("broken",), 1)])
+def test_the_command_ends_with_status_1_if_a_case_fails(only, status, tmp_path):
+    path, console = tmp_path / "cases.py", Console(file=io.StringIO(), width=200)
+    path.write_text(BROKEN_FILE)
+    found = parity(
+        path,
+        only=only,
+        dtypes=["float64"],
+        references=["keras-tensorflow"],
+        json=tmp_path / "parity.json",
+        html=tmp_path / "parity.html",
+        console=console,
+    )
+    records = json.loads((tmp_path / "parity.json").read_text())
+    failing = {(r["case"], r.get("layer"), r.get("cause")) for r in records if r["level"] == 3}
+    page, printed = (tmp_path / "parity.html").read_text(), console.file.getvalue()
+    assert found == status
+    assert (("broken", "hidden_2", "relu is missing on the torch side") in failing) is bool(status)
+    assert ("relu is missing" in page, "relu is missing" in printed) == (bool(status),) * 2

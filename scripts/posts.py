@@ -23,7 +23,7 @@ import torch
 import typer
 from torch import Tensor, nn
 
-from torchbp import Trainer, models, optim
+from torchbp import Trainer, layers, models, optim
 from torchbp.data import posts
 from torchbp.losses import ProbBCELoss, ProbCrossEntropyLoss
 
@@ -47,7 +47,7 @@ def right(p: Tensor, gender: Tensor) -> Tensor:
 
 
 def main(
-    epochs: int = 8,
+    epochs: int = 6,
     batch_size: int = 16,
     device: str = "cpu",
     seed: int = 0,
@@ -65,12 +65,14 @@ def main(
         targets["age"] /= 10
 
     model = models.post_attributes(len(encode.vocabulary), posts.NUM_INCOME_GROUPS)
+    layers.init.he_(model)  # with torch's smaller weights, seven layers are slow to start
+    nn.init.normal_(model.embedding.weight)
     print(model.summary())
     trainer = Trainer(
         model,
         loss={"age": nn.MSELoss(), "income": ProbCrossEntropyLoss(), "gender": ProbBCELoss()},
         loss_weights=LOSS_WEIGHTS,
-        optimizer=optim.Adam(model.parameters(), lr=5e-4),
+        optimizer=optim.Adam(model.parameters(), lr=3e-4),
         metrics={"age": [years_off], "income": [right_group], "gender": [right]},
         device=device,
     )

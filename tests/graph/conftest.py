@@ -1,4 +1,4 @@
-"""What several tests of the graph share: a function on symbolic tensors against the same on data."""
+"""What tests of the graph share: a function on symbolic tensors against the same on data."""
 
 from collections.abc import Callable
 from typing import Any

@@ -152,7 +152,15 @@ def test_weight_among_the_arguments_is_refused():
 
 def test_weights_hidden_in_a_function_are_refused():
     layer, gain = nn.Linear(3, 2), nn.Parameter(torch.tensor(2.0))
-    for function in (lambda x: layer(x), layer.forward, lambda x: x * gain):
+    norm, lstm = nn.BatchNorm1d(3), nn.LSTM(3, 2)
+    for function in (
+        lambda x: layer(x),
+        layer.forward,
+        lambda x: x * gain,
+        lambda x: norm(x),
+        lambda x: lstm(x)[0],
+        lambda x: x + torch.ones(3, device="cpu"),
+    ):
         with pytest.raises(GraphError, match="expected a function of its arguments alone"):
             call(function, Input((3,)))
 

@@ -96,7 +96,9 @@ def test_inputs_may_be_outputs():
 
 def test_unused_inputs_are_arguments():
     a, b = Input((3,), name="a"), Input((3,), name="b")
-    assert torch.equal(Model([a, b], a * 2)(torch.ones(1, 3), b=torch.zeros(1, 3)).sum(), torch.tensor(6.0))
+    assert torch.equal(
+        Model([a, b], a * 2)(torch.ones(1, 3), b=torch.zeros(1, 3)).sum(), torch.tensor(6.0)
+    )
 
 
 def test_every_cut_of_a_graph_is_a_model():
@@ -279,7 +281,9 @@ def test_named_models_are_named_in_errors():
 def test_nested_model_checks_shapes_while_building():
     x = Input((3,))
     inner = Model(x, x * 2, name="inner")
-    with pytest.raises(ShapeError, match=r"inner \(Model\): expected input 'x' of shape \(None, 3\)"):
+    with pytest.raises(
+        ShapeError, match=r"inner \(Model\): expected input 'x' of shape \(None, 3\)"
+    ):
         inner(Input((4,)))
 
 
@@ -287,7 +291,7 @@ def test_nested_model_checks_shapes_while_building():
 def test_inputs_and_outputs_are_symbolic_tensors(wrong):
     x = Input((3,))
     for inputs, outputs in ((wrong, x), (x, wrong)):
-        with pytest.raises(GraphError, match="expected symbolic tensors as (inputs|outputs), got"):
+        with pytest.raises(GraphError, match=r"expected symbolic tensors as (inputs|outputs), got"):
             Model(inputs, outputs)
 
 
@@ -301,5 +305,5 @@ def test_sizes_are_no_inputs_or_outputs():
 def test_one_tensor_is_one_input():
     x = Input((3,), name="x")
     for inputs in ([x, x], {"a": x, "b": x}):
-        with pytest.raises(GraphError, match="named 'x'|'a' and 'b' are the same"):
+        with pytest.raises(GraphError, match=r"named 'x'|'a' and 'b' are the same"):
             Model(inputs, x * 2)

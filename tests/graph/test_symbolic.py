@@ -170,7 +170,7 @@ def test_numbers_of_numpy_become_pythons():
 
 def test_arrays_of_numpy_are_refused_on_both_sides():
     for function in (lambda x: np.ones(3) * x, lambda x: x * np.ones(3), np.asarray):
-        with pytest.raises(GraphError, match="ndarray|numpy array"):
+        with pytest.raises(GraphError, match=r"ndarray|numpy array"):
             function(Input((3,)))
 
 

@@ -10,7 +10,7 @@ from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.parameter import is_lazy
 
 from torchbp.errors import GraphError
-from torchbp.graph.runs import copied_state, run_on
+from torchbp.graph.runs import copied_state, run_twice
 from torchbp.graph.shapes import BUILDING
 from torchbp.graph.symbolic import Call, shape_text
 
@@ -48,10 +48,9 @@ def _inputs_met(record: Call, parts: dict[str, Any]) -> dict[str, Any]:
         part.register_forward_pre_hook(partial(note, name), prepend=True, with_kwargs=True)
         for name, part in parts.items()
     ]
-    first, second = (copied_state(record, "meta") for _ in range(2))
+    first, second = copied_state(record, "meta"), copied_state(record, "meta")
     try:
-        run_on("meta", record, 0, first)
-        run_on("meta", record, 1, second)
+        run_twice("meta", record, (first, second))
     except Exception:
         return {}  # the run for the shapes, which comes next, meets the error and explains it
     finally:

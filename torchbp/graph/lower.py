@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builtins
 import keyword
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -155,19 +155,21 @@ def described(first: Any, second: Any) -> Any:
     return first if isinstance(first, int | float | str) and first == second else None
 
 
-def free_name(base: str, taken: set[str]) -> str:
-    """The base name, numbered where it is taken or would hide a name of Python's."""
-    hides = base in _PYTHONS or keyword.iskeyword(base)
-    return numbered(base, taken, start=1 if hides else 0)
+class Taken:
+    """Names that are in use; `free` gives one that is not, which then is."""
 
+    def __init__(self, names: Iterable[str] = ()) -> None:
+        self._next = dict.fromkeys(names, 1)  # the number to try when the name is wanted again
 
-def numbered(base: str, taken: set[str], start: int = 0) -> str:
-    """The base name, numbered where it is taken; from then on it is."""
-    number = start
-    while (name := f"{base}_{number}" if number else base) in taken:
-        number += 1
-    taken.add(name)
-    return name
+    def free(self, base: str, *, python: bool = True) -> str:
+        """The base name, numbered where it is taken or would hide a name of `python`."""
+        hides = python and (base in _PYTHONS or keyword.iskeyword(base))
+        number = self._next.get(base, 1 if hides else 0)
+        while (name := f"{base}_{number}" if number else base) in self._next:
+            number += 1
+        self._next[base] = number + 1
+        self._next.setdefault(name, 1)
+        return name
 
 
 _PYTHONS = CODE_NAMES.union(vars(builtins))
@@ -237,7 +239,7 @@ class _Names:
                 self._give(call.name, call, owners, reserved)
         # a function of the user's keeps its name in the code; what it returns is numbered
         functions = {getattr(call.target, "__name__", "") for call in calls if is_foreign(call)}
-        self._taken = {*owners, *functions}
+        self._taken = Taken([*owners, *functions])
         self._reserved = reserved
         for call in calls:
             if call.kind == "module":
@@ -249,7 +251,7 @@ class _Names:
     def of(self, thing: Any, base: str) -> str:
         """The name of a module, call or constant; the base name, numbered, where it has none."""
         if id(thing) not in self._names:
-            self._names[id(thing)] = free_name(base, self._taken)
+            self._names[id(thing)] = self._taken.free(base)
         return self._names[id(thing)]
 
     def of_call(self, call: Call) -> str:

@@ -12,7 +12,7 @@ from torchbp.errors import GraphError
 from torchbp.graph.arguments import Fits, bound, compile_fits
 from torchbp.graph.fx import fx_graph
 from torchbp.graph.layer import Layer
-from torchbp.graph.lower import Node, Path, free_name, lower, numbered
+from torchbp.graph.lower import Node, Path, Taken, lower
 from torchbp.graph.source import compile_forward, readable
 from torchbp.graph.structure import leaves
 from torchbp.graph.symbolic import Symbolic, SymbolicTensor, check_input_name
@@ -165,9 +165,9 @@ def _named_inputs(inputs: Structure) -> dict[str, Symbolic]:
             raise GraphError(
                 f"Model: two inputs are named '{name}'.\n  To mend it: name them differently."
             )
-    taken = set(given)
+    taken = Taken(given)
     return _each_once(
-        {value.call.name or free_name(value.call.base_name(), taken): value for value in values}
+        {value.call.name or taken.free(value.call.base_name()): value for value in values}
     )
 
 
@@ -196,6 +196,6 @@ def _check_symbolic(structure: Structure, what: str) -> None:
 def _names_of_outputs(outputs: Structure) -> tuple[str, ...]:
     if isinstance(outputs, Mapping):
         return tuple(outputs)
-    taken: set[str] = set()
+    taken = Taken()
     parts = ["_".join(str(key) for key in (ref.name, *ref.path)) for ref in leaves(outputs)]
-    return tuple(numbered(name, taken) for name in parts)
+    return tuple(taken.free(name, python=False) for name in parts)

@@ -58,8 +58,8 @@ def plot_model(
         ...     plot_model(model, f"{folder}/model.svg").name
         'model.svg'
 
-    Differences from Keras: SVG needs no system program, and is drawn with less crossings left to
-    chance: the same model gives the same file. Outputs are boxes of their own.
+    Differences from Keras: `.svg` needs no system program; outputs are boxes of their own; boxes
+    show the shapes of outputs, not of inputs.
     """
     path = Path(path)
     suffix = path.suffix.lower()

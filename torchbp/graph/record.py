@@ -270,6 +270,8 @@ def _refuse_plain_module() -> None:
 
 def _without_defaults(function: Callable[..., Any], kwargs: dict[str, Any]) -> dict[str, Any]:
     """Leave out arguments that say what is so anyway; torch fills them in before it asks us."""
+    if not kwargs:
+        return kwargs
     try:
         # F.max_pool1d and its like choose between two functions and hide their signature
         plain = getattr(F, f"_{getattr(function, '__name__', '')}", function)

@@ -1,60 +1,48 @@
-"""One run of a call on stand-in tensors, which leaves everything outside as it was."""
+"""A call runs on stand-in tensors, and leaves everything outside as it was."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn import functional as F
 from torch.nn.parameter import is_lazy
-from torch.overrides import TorchFunctionMode
 
 from torchbp.errors import GraphError
 from torchbp.graph.functions import is_torchs
+from torchbp.graph.meta_rules import MetaRules
 from torchbp.graph.structure import leaves, map_leaves
 from torchbp.graph.symbolic import Call, Symbolic
 
+State = dict[str, Tensor]
+"""Weights and buffers that a module runs with, by name."""
 
-def run_on(device: str, call: Call, run: int, state: dict[str, Tensor]) -> Any:
-    """The outputs of a call for one of the two stand-in sizes.
+
+def run_twice(device: str, call: Call, states: tuple[State, State]) -> tuple[Any, Any]:
+    """The outputs of a call for the two stand-in sizes.
 
     Args:
-        device: "meta", or "cpu" for what looks at data.
+        device: "meta", or "cpu" for what looks at data: zeros in the first run, ones in the
+            second.
         call: what to call, on what.
-        run: 0 or 1; on the CPU all tensors are filled with it.
-        state: the weights and buffers that a module runs with, as `copied_state` gives them.
+        states: what a module runs with, as `copied_state` gives it.
 
     Raises:
         GraphError: the call works in place, or a function has tensors of its own.
         Exception: what the callee raises.
     """
-
-    def sample(leaf: Any) -> Any:
-        value = leaf.samples[run] if isinstance(leaf, Symbolic) else leaf
-        if isinstance(value, Tensor):
-            return copied(value, device, run)
-        return torch.device(device) if isinstance(value, torch.device) else value
-
+    with torch.inference_mode(False), torch.no_grad():
+        samples = [_sampled(call, device, run) for run in (0, 1)]
     with _isolated(device, call):
-        args, kwargs = map_leaves(sample, (call.args, call.kwargs))
-        given = [leaf for leaf in leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-        versions = [tensor._version for tensor in given]
-        output = _execute(call, args, kwargs, state)
-    if versions != [tensor._version for tensor in given]:
-        raise GraphError(
-            f"{call.label()} changes its input in place; in a graph that would be a cycle: the "
-            "tensor would be made from itself.\n"
-            "  To mend it: use the form that returns a new tensor (inplace=False)."
-        )
-    return output
+        first, second = (_run(call, samples[run], states[run]) for run in (0, 1))
+    return first, second
 
 
-def copied_state(call: Call, device: str, fill: int = 0) -> dict[str, Tensor]:
-    """Copies of a module's weights and buffers, by name; a function has none."""
+def copied_state(call: Call, device: str, fill: int = 0) -> State:
+    """Copies of a module's weights and buffers; a function has none."""
     if call.kind != "module":
         return {}
     state = dict(call.target.named_parameters()) | dict(call.target.named_buffers())
@@ -85,9 +73,32 @@ def own_tensors_error(call: Call) -> GraphError:
     )
 
 
-def _execute(
-    call: Call, args: tuple[Any, ...], kwargs: dict[str, Any], state: dict[str, Tensor]
-) -> Any:
+def _sampled(call: Call, device: str, run: int) -> Any:
+    """Positional and keyword arguments with stand-ins for what is symbolic."""
+
+    def sample(leaf: Any) -> Any:
+        value = leaf.samples[run] if isinstance(leaf, Symbolic) else leaf
+        if isinstance(value, Tensor):
+            return copied(value, device, run)
+        return torch.device(device) if isinstance(value, torch.device) else value
+
+    return map_leaves(sample, (call.args, call.kwargs))
+
+
+def _run(call: Call, sample: tuple[Any, Any], state: State) -> Any:
+    given = [leaf for leaf in leaves(sample) if isinstance(leaf, Tensor)]
+    versions = [tensor._version for tensor in given]
+    output = _execute(call, *sample, state)
+    if versions != [tensor._version for tensor in given]:
+        raise GraphError(
+            f"{call.label()} changes its input in place; in a graph that would be a cycle: the "
+            "tensor would be made from itself.\n"
+            "  To mend it: use the form that returns a new tensor (inplace=False)."
+        )
+    return output
+
+
+def _execute(call: Call, args: tuple[Any, ...], kwargs: dict[str, Any], state: State) -> Any:
     if call.kind == "module":
         with _attributes_kept(call.target):
             return functional_call(call.target, state, args, kwargs)
@@ -108,7 +119,7 @@ def _isolated(device: str, call: Call) -> Iterator[None]:
         stack.enter_context(torch.random.fork_rng(devices=[]))
         stack.enter_context(torch.device(device))
         if device == "meta":
-            stack.enter_context(_MetaRules())
+            stack.enter_context(MetaRules())
         yield
 
 
@@ -144,35 +155,3 @@ def _restore(values: Any, before: Any) -> None:
     elif values.keys() != before.keys() or any(values[key] is not before[key] for key in before):
         values.clear()
         values.update(before)
-
-
-class _MetaRules(TorchFunctionMode):
-    """What the meta device lacks.
-
-    Recurrent kernels would run step by step there, and different dtypes would not be refused.
-    """
-
-    def __torch_function__(
-        self,
-        function: Callable[..., Any],
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        if function in _RECURRENT and not isinstance(args[2], Tensor | tuple):
-            sequence, state = args[0], args[1]  # the other overload, of packed data, has 3 tensors
-            hidden = state[0] if isinstance(state, tuple) else state
-            directions = 2 if args[7] else 1
-            output = sequence.new_empty(*sequence.shape[:-1], directions * hidden.shape[-1])
-            return (output, *state) if isinstance(state, tuple) else (output, state)
-        if function in _OF_ONE_DTYPE and len({tensor.dtype for tensor in args[:2]}) > 1:
-            input, weight = args[:2]
-            raise RuntimeError(f"expected inputs of one dtype, got {input.dtype}, {weight.dtype}")
-        return function(*args, **(kwargs or {}))
-
-
-_RECURRENT = {torch._VF.lstm, torch._VF.gru, torch._VF.rnn_tanh, torch._VF.rnn_relu}
-_OF_ONE_DTYPE = {
-    F.linear, torch.matmul, torch.mm, Tensor.matmul, Tensor.mm, Tensor.__matmul__,
-    F.conv1d, F.conv2d, F.conv3d, F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d,
-}  # fmt: skip

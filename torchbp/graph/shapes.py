@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 from torch import Tensor
 
 from torchbp.errors import DtypeError, GraphError, ShapeError, TorchbpError
-from torchbp.graph.runs import copied, copied_state, is_foreign, own_tensors_error, run_on
+from torchbp.graph.runs import copied, copied_state, is_foreign, own_tensors_error, run_twice
 from torchbp.graph.structure import map_leaves
 from torchbp.graph.symbolic import (
     BATCH_SIZES,
@@ -41,22 +41,21 @@ def infer_outputs(call: Call) -> tuple[Any, Any]:
     """
     with BUILDING:
         state = copied_state(call, "meta")
-        return _outputs(call, 0, state), _outputs(call, 1, state)
-
-
-def _outputs(call: Call, run: int, state: dict[str, Tensor]) -> Any:
-    try:
-        return run_on("meta", call, run, state)
-    except Exception as error:
-        if not _looks_at_data(call, error):
+        try:
+            return run_twice("meta", call, (state, state))
+        except Exception as error:
+            if not _looks_at_data(call, error):
+                _raise_explained(call, error)
+        try:
+            states = copied_state(call, "cpu", 0), copied_state(call, "cpu", 1)
+            first, second = run_twice("cpu", call, states)
+        except Exception as error:
             _raise_explained(call, error)
-    try:
-        output = run_on("cpu", call, run, copied_state(call, "cpu", run))
-    except Exception as error:
-        _raise_explained(call, error)
-    return map_leaves(
-        lambda leaf: copied(leaf, "meta") if isinstance(leaf, Tensor) else leaf, output
-    )
+        return map_leaves(_without_data, first), map_leaves(_without_data, second)
+
+
+def _without_data(leaf: Any) -> Any:
+    return copied(leaf, "meta") if isinstance(leaf, Tensor) else leaf
 
 
 def _looks_at_data(call: Call, error: Exception) -> bool:

@@ -16,7 +16,7 @@ import torch
 from torch.nn import functional as F
 
 from torchbp.graph.functions import qualified_name
-from torchbp.graph.lower import Node, Path, Ref, TensorInfo, free_name
+from torchbp.graph.lower import Node, Path, Ref, Taken, TensorInfo
 from torchbp.graph.structure import field_names, leaves
 
 UNPACKED = 8  # what has more parts is indexed instead
@@ -136,7 +136,7 @@ class _Writer:
                 return name
         name = getattr(function, "__name__", "")
         base = name if name.isidentifier() else "function"
-        name = free_name(base, {*self.nodes, *self.globals})
+        name = Taken([*self.nodes, *self.globals]).free(base)
         self.globals[name] = function
         return name
 
@@ -188,7 +188,7 @@ def _names_of_parts(nodes: dict[str, Node], uses: Iterable[Ref]) -> dict[str, di
     for ref in uses:
         if ref.path:
             used.setdefault(ref.name, []).append(ref.path)
-    taken = set(nodes)
+    taken = Taken(nodes)
     names: dict[str, dict[Path, str]] = {}
     for node, paths in used.items():
         output = nodes[node].output
@@ -198,7 +198,7 @@ def _names_of_parts(nodes: dict[str, Node], uses: Iterable[Ref]) -> dict[str, di
             names[node] = {paths[0]: node}
         else:
             parts = {path: "_".join([node, *_words(output, path)]) for path in sorted(paths)}
-            names[node] = {path: free_name(name, taken) for path, name in parts.items()}
+            names[node] = {path: taken.free(name) for path, name in parts.items()}
     return names
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from torchbp.parity.keras_side import REFERENCES
+from torchbp.parity.keras_setup import REFERENCES
 from torchbp.parity.levels import LEVELS
 from torchbp.parity.page import html_page
 from torchbp.parity.report import BACKENDS, failures, summary, table, write_json, write_text

@@ -17,7 +17,7 @@ from torchbp.parity.compare import (
     relative_l2,
 )
 from torchbp.parity.diverge import Parting, first_shape
-from torchbp.parity.keras_side import REFERENCES
+from torchbp.parity.keras_setup import REFERENCES
 from torchbp.parity.optimizers import OptimizerPair, rounding
 from torchbp.parity.torch_side import UnpairedError
 

@@ -36,9 +36,9 @@ _QUESTIONS = {
     7: "back in Keras and its file, the same outputs?",
 }
 
-# From "as close as the tolerance" to "six digits and more to spare"; readable with black text
-# up to the fourth, and told apart with any kind of colour vision by their lightness.
-_SCALE = ((253, 231, 150), (196, 225, 152), (130, 205, 160), (74, 176, 160), (38, 138, 141))
+# From "as close as the tolerance" to "six digits and more to spare": all of them readable under
+# dark text, and told apart by their lightness with any kind of colour vision.
+_SCALE = ((253, 231, 150), (196, 225, 152), (130, 205, 160), (74, 176, 160), (48, 158, 160))
 _DIGITS = 6
 
 
@@ -121,6 +121,7 @@ def _cell(found: list[Record]) -> str:
     tip = f'<div class="tip"><ul>{lines}{more}</ul>tolerance {found[0]["tolerance"]:g}</div>'
     style = f' style="background:{_colour(found[0])}"' if found[0]["ok"] else ""
     kind = "cell" if found[0]["ok"] else "cell bad"
+    kind += " early" if found[0]["level"] <= 3 else ""
     return f'<td class="{kind}"{style} tabindex="0">{cell_text(found)}{tip}</td>'
 
 
@@ -247,6 +248,7 @@ header p{max-width:46rem;margin:.4rem 0;color:var(--soft)}
 header .verdict{font-size:1.05rem;font-weight:600;color:var(--good)}
 header .verdict.bad{color:var(--bad)}
 .wide{overflow-x:auto;padding-bottom:.25rem}
+@media (min-width:1000px){.wide{overflow:visible}}
 table{border-collapse:separate;border-spacing:0;font-variant-numeric:tabular-nums}
 small{display:block;font-weight:400;color:var(--soft);font-size:.75rem;line-height:1.3}
 .map{width:100%;margin-top:1.25rem;border-spacing:2px}
@@ -264,6 +266,7 @@ font-size:.85rem;white-space:nowrap}
 background:var(--card);color:var(--ink);border:1px solid var(--line);border-radius:6px;
 box-shadow:0 6px 24px rgba(0,0,0,.18);text-align:left;font-weight:400;font-size:.8rem;
 white-space:nowrap}
+.early .tip{right:auto;left:0}
 .tip ul{margin:0 0 .2rem;padding:0;list-style:none}
 .cell:hover .tip,.cell:focus .tip{display:block}
 .cell:hover,.cell:focus{outline:2px solid var(--ink);outline-offset:1px}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,7 +61,7 @@ def summary(records: list[Record]) -> str:
     """One sentence with the verdict."""
     wrong = [record for record in records if not record["ok"]]
     cases = cases_of(records)
-    whole = f"{len(records)} figures of {len(cases)} {'case' if len(cases) == 1 else 'cases'}"
+    whole = f"{_counted(records, 'figure')} of {_counted(cases, 'case')}"
     if not wrong:
         return f"{whole}: all within tolerance."
     named = ", ".join(cases_of(wrong))
@@ -142,6 +142,10 @@ def levels_of(records: Iterable[Record]) -> list[int]:
 def settings_of(records: Iterable[Record]) -> list[tuple[str, str]]:
     """The pairs of reference and dtype, in order."""
     return list(dict.fromkeys((record["reference"], record["dtype"]) for record in records))
+
+
+def _counted(things: Sized, name: str) -> str:
+    return f"{len(things)} {name}" if len(things) == 1 else f"{len(things)} {name}s"
 
 
 def _coloured(found: list[Record]) -> str:

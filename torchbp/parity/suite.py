@@ -13,10 +13,16 @@ from typing import Any
 
 import torch
 
-from torchbp.errors import DataError
+from torchbp.errors import DataError, missing_extra
 from torchbp.parity.bench import Bench, Record
 from torchbp.parity.case import Case
-from torchbp.parity.keras_side import REFERENCES, backend_here, keras_dtype, start_keras
+from torchbp.parity.keras_setup import (
+    REFERENCES,
+    backend_here,
+    keras_dtype,
+    keras_environment,
+    start_keras,
+)
 from torchbp.parity.levels import LEVELS, measure
 from torchbp.parity.worker import Worker
 
@@ -50,7 +56,7 @@ def load_cases(
             "  To mend it: run from the project's folder, or pass --cases FILE."
         )
     if backend_here() is None:
-        start_keras(reference)
+        os.environ.update(keras_environment(reference))
     cases = getattr(_module(path), "CASES", None)
     if not cases:
         raise DataError(
@@ -179,6 +185,10 @@ def _module(path: Path) -> Any:
     sys.path.insert(0, str(path.parent.parent))
     try:
         spec.loader.exec_module(module)
+    except ModuleNotFoundError as error:
+        if error.name in ("keras", "tensorflow"):
+            raise missing_extra("keras and tensorflow", "parity") from error
+        raise
     finally:
         sys.path.remove(str(path.parent.parent))
     return module

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from torchbp.errors import DataError
+from torchbp.errors import DataError, TorchbpError
 from torchbp.parity.case import Case
 
 
@@ -71,13 +71,13 @@ class Worker:
         """Wait for the process and return its records.
 
         Raises:
-            RuntimeError: it ended without any; what it wrote to its error stream is in the text.
+            TorchbpError: it ended without any; what it wrote to its error stream is in the text.
         """
         self._reader.join()
         status = self._process.wait()
         if self._records is None:
             self._errors.seek(0)
-            raise RuntimeError(
+            raise TorchbpError(
                 f"parity: the process of {self._reference} ended with status {status}:\n"
                 f"{self._errors.read()[-4000:]}"
             )

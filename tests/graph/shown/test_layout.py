@@ -140,28 +140,36 @@ def test_an_arrow_around_a_chain_leaves_the_chain_straight():
     assert len({across for across, _ in layout.middles}) == 1
 
 
-def test_a_long_arrow_is_straight_until_its_last_step():
-    sizes = [Size(60.0, 20.0)] * 6  # 0 leads around the chain from 1 to 4, to the end of it
-    links = [Link(0, 5), *(Link(i, i + 1) for i in range(1, 5))]
-    layout = arrange(sizes, links, first=(0,))
-    assert len({part.across for part in layout.routes[0][:-1]}) == 1
-    assert len({across for across, _ in layout.middles[1:]}) == 1
+def places(widths, links):
+    """The middles of boxes, across, and the arrows' straight parts, likewise."""
+    layout = arrange(
+        [Size(float(width), 20.0) for width in widths], [Link(*ends) for ends in links]
+    )
+    routes = [[round(part.across, 1) for part in route] for route in layout.routes]
+    return [round(across, 1) for across, _ in layout.middles], routes
 
 
-def test_a_wide_neighbour_does_not_make_a_slight_bend():
-    """Two chains side by side: their boxes stand below each other although all widths differ."""
-    sizes = [Size(width, 20.0) for width in (40.0, 50.0, 61.0, 47.0, 52.0, 44.0)]
-    layout = arrange(sizes, [Link(0, 2), Link(1, 3), Link(2, 4), Link(3, 5)])
-    left, right = layout.middles[::2], layout.middles[1::2]
-    assert len({round(across, 1) for across, _ in left}) == 1
-    assert len({round(across, 1) for across, _ in right}) == 1
+def test_a_long_arrow_does_not_bend_twice_where_once_will_do():
+    links = [(0, 1), (1, 2), (0, 3), (2, 3), (2, 4), (0, 4)]
+    _, routes = places([60, 60, 90, 110, 60], links)
+    source, *rest = routes[-1]
+    assert source < rest[0]
+    assert len(set(rest)) == 1
+
+
+def test_wider_neighbours_make_no_slight_bends():
+    """Four branches of one, two, three and two boxes that meet again."""
+    links = [(0, 1), (0, 2), (2, 3), (0, 4), (4, 5), (5, 6), (0, 7), (7, 8)]
+    widths = [147, 140, 140, 147, 140, 140, 140, 148, 140, 147]
+    middles, _ = places(widths, [*links, (1, 9), (3, 9), (6, 9), (8, 9)])
+    assert middles[2] == middles[3]
+    assert middles[4] == middles[5] == middles[6]
+    assert middles[7] == middles[8]
 
 
 def test_a_box_without_arrows_stands_beside_the_others():
-    sizes = [Size(60.0, 20.0)] * 8
-    layout = arrange(sizes, [Link(0, box) for box in range(2, 8)])
-    (first, _), (loose, _) = layout.middles[:2]
-    assert abs(loose - first) == pytest.approx(60.0 + BOX_GAP)
+    middles, _ = places([60] * 5, [(0, 2), (0, 3), (2, 3), (2, 4), (3, 4)])
+    assert abs(middles[1] - middles[0]) == 60.0 + BOX_GAP
 
 
 def test_layers_are_further_apart_where_arrows_run_far_across():

@@ -279,8 +279,8 @@ def test_calls_of_a_shared_layer_have_one_colour_numbers_and_a_legend(draw):
         "lstm",
         "lstm_1",
     ]
-    assert first.texts[-1] == "lstm: call 1 of 2"
-    assert second.texts[-1] == "lstm: call 2 of 2"
+    assert first.texts[-1] == "call 1 of 2 of lstm"
+    assert second.texts[-1] == "call 2 of 2 of lstm"
     assert drawing.legend == ["lstm: one LSTM, called 2 times, same weights"]
 
 

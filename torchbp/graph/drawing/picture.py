@@ -38,7 +38,7 @@ class Shared:
     calls: int
 
     def __str__(self) -> str:
-        return f"{self.layer}: call {self.call} of {self.calls}"
+        return f"call {self.call} of {self.calls} of {self.layer}"
 
 
 @dataclass

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from xml.sax.saxutils import escape, quoteattr
 
+from torchbp.graph.captions import shortened
 from torchbp.graph.drawing.figure import Figure, Line, PlacedBox, Point
 from torchbp.graph.drawing.palette import colours, shared_colours
 from torchbp.graph.drawing.picture import Box, Shared
-from torchbp.graph.drawing.shape import NAME_FONT, TEXT_FONT, Text, text_width
+from torchbp.graph.drawing.shape import LONGEST, NAME_FONT, TEXT_FONT, Text, text_width
 
 BORDER = 18.0  # around the drawing
 HEAD = (9.0, 4.0)  # length and half of the width of an arrow's head
@@ -70,7 +71,7 @@ def _box(placed: PlacedBox) -> Iterator[str]:
     if box.kind == "model" and not box.inside:
         yield _rect(placed, 3.0, radius - 2.0, "none", stroke, width=1.0)
     if not box.inside:
-        yield from (_line_ofescape(text) for text in placed.texts)
+        yield from (_text_line(text) for text in placed.texts)
     yield "</g>"
 
 
@@ -82,7 +83,7 @@ def _header(frame: PlacedBox) -> Iterator[str]:
             f'width="{_number(text_width(text.text, NAME_FONT))}" height="17" '
             f'fill="{colours(frame.box)[0]}"/>'
         )
-        yield _line_ofescape(text)
+        yield _text_line(text)
 
 
 def _tooltip(box: Box) -> str:
@@ -107,7 +108,7 @@ def _rect(
     )
 
 
-def _line_ofescape(text: Text) -> str:
+def _text_line(text: Text) -> str:
     colour, size, weight, style = TEXTS[text.role]
     look = f'font-size="{size}" fill="{colour}"'
     look += f' font-weight="{weight}"' if weight != "normal" else ""
@@ -163,9 +164,10 @@ def _curve(start: Point, end: Point, horizontal: bool) -> str:
 def _legend(boxes: list[Box]) -> list[tuple[Shared, str]]:
     """One line for each layer that is called several times."""
     return [
-        (shared, f"{shared.layer}: one {box.type}, called {shared.calls} times, same weights")
+        (shared, f"{name}: one {box.type}, called {shared.calls} times, same weights")
         for box in boxes
         if (shared := box.shared) and shared.call == 1
+        for name in [shortened(shared.layer, LONGEST)]
     ]
 
 
