@@ -47,7 +47,7 @@ def right(p: Tensor, gender: Tensor) -> Tensor:
 
 
 def main(
-    epochs: int = 6,
+    epochs: int = 4,
     batch_size: int = 16,
     device: str = "cpu",
     seed: int = 0,
