@@ -47,14 +47,30 @@ def test_reads_the_names_that_numpy_had_before_version_2():
     assert integer_lists(old, "x") == LISTS
 
 
+PYTHON_2 = (  # numpy.save in Python 2: protocol 2, with its byte strings
+    b"\x80\x02cnumpy.core.multiarray\n_reconstruct\nq\x01cnumpy\nndarray\nq\x02K\x00\x85U\x01b\x87R"
+    b"(K\x01K\x01\x85cnumpy\ndtype\nq\x04U\x02O8K\x00K\x01\x87Rq\x05(K\x03U\x01|NNNJ\xff\xff\xff\xff"
+    b"J\xff\xff\xff\xffK?tb\x89]q\x06]q\x07(K\x01K\x05eatb."
+)
+
+
 def test_reads_the_text_of_python_2():
-    """numpy.save in Python 2: protocol 2, with its byte strings."""
-    stream = (
-        b"\x80\x02cnumpy.core.multiarray\n_reconstruct\nq\x01cnumpy\nndarray\nq\x02K\x00\x85U\x01b\x87Rq\x03"
-        b"(K\x01K\x01\x85cnumpy\ndtype\nq\x04U\x02O8K\x00K\x01\x87Rq\x05(K\x03U\x01|NNNJ\xff\xff\xff\xff"
-        b"J\xff\xff\xff\xffK?tb\x89]q\x06]q\x07(K\x01K\x05eatb."
-    )
-    assert integer_lists(stream, "x") == [[1, 5]]
+    assert integer_lists(PYTHON_2, "x") == [[1, 5]]
+
+
+@pytest.mark.parametrize(
+    ("part", "other"),
+    [
+        (b"K\x01\x85cnumpy", b"K\x02\x85cnumpy"),  # the shape: two elements, of which one is there
+        (b"numpy.core.multiarray\n_reconstruct", b"numpy\ndtype"),  # another allowed name called
+        (b"U\x02O8", b"U\x02i8"),
+        (b"cnumpy\nndarray", b"cnumpy\ndtype"),
+    ],
+)
+def test_an_array_whose_parts_do_not_fit_is_refused(part, other):
+    assert part in PYTHON_2
+    with pytest.raises(DataError, match="one-dimensional array of lists"):
+        integer_lists(PYTHON_2.replace(part, other), "x")
 
 
 def test_reads_more_lists_than_a_pickle_writes_at_once_and_frames():
@@ -319,6 +335,15 @@ def test_an_array_larger_than_the_bound_is_refused_before_it_is_unpacked(tmp_pat
 
 def test_a_compression_that_numpy_does_not_use_is_refused(tmp_path):
     path = written(tmp_path / "a.npz", npy(""), compression=zipfile.ZIP_LZMA)
+    with pytest.raises(DataError, match="got another compression"):
+        read_npz(path, lists=[], integers=["y"])
+
+
+def test_an_encrypted_array_is_refused(tmp_path):
+    path = saved(tmp_path / "a.npz", y=np.zeros(2, int))
+    content = bytearray(path.read_bytes())
+    content[content.index(b"PK\x01\x02") + 8] |= 1  # the flag in the archive's directory
+    path.write_bytes(content)
     with pytest.raises(DataError, match="got another compression"):
         read_npz(path, lists=[], integers=["y"])
 

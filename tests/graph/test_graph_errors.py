@@ -188,6 +188,7 @@ CONTROL_FLOW = {
     "grad": lambda x: x.grad,
     "backward": lambda x: x.sum().backward(),
     "is_cuda": lambda x: x.is_cuda,
+    "device": lambda x: x.device == torch.device("cpu"),
     "nonzero": lambda x: x.nonzero(),
     "mask": lambda x: x[x > 0],
     "unique": lambda x: torch.unique(x),

@@ -121,6 +121,17 @@ def test_cut_may_go_through_one_part_of_an_output():
     assert Model(x, sequence)(torch.zeros(2, 6, 4)).shape == (2, 6, 3)
 
 
+def test_layers_keep_their_names_behind_a_cut_at_what_they_return():
+    shared, plain = layers.Linear(3, 3, name="shared"), layers.Linear(3, 3)
+    x = Input((3,))
+    first, second = shared(x), plain(x)
+    model = Model([first, second], shared(first) + plain(second))
+    assert [name for name, _ in model.named_children()] == ["shared", "linear"]
+    assert model.input_names == ("shared_1", "linear_1")
+    named = Model({"a": first, "b": second}, shared(first) + plain(second))
+    assert torch.equal(named(*[torch.ones(1, 3)] * 2), model(*[torch.ones(1, 3)] * 2))
+
+
 def test_graph_is_cut_before_what_inputs_depend_on():
     x = Input((3,))
     a = layers.Linear(3, 3, name="a")(x)

@@ -105,6 +105,13 @@ def test_named_outputs_keep_their_names():
     assert highest.indices.dtype == torch.int64
 
 
+def test_moves_to_devices_are_recorded(assert_same):
+    assert_same(lambda x: x.to("cpu", torch.float64) + x.cpu(), X)
+    assert_same(lambda x: x.to(device="cpu").to(x.device) + x.to(torch.device("cpu")), X)
+    x = Input((3,), name="x")
+    assert "x.to('cuda:1', non_blocking=True)" in Model(x, x.to("cuda:1", non_blocking=True)).code
+
+
 def test_attributes_are_recorded(assert_same):
     assert_same(lambda x: x.T, X)
     assert_same(lambda x: x.mT + x.real.mT, CUBE)

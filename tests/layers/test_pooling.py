@@ -59,3 +59,22 @@ def test_windows_without_remainder():
     x = torch.arange(7.0).reshape(1, 1, 7)
     assert MaxPool1d(3, stride=2)(x).tolist() == [[[2, 4, 6]]]
     assert AvgPool1d(3)(x).tolist() == [[[1, 4]]]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"kernel_size": 5},
+        {"kernel_size": 3, "stride": 2, "padding": 1, "ceil_mode": True},
+        {"kernel_size": (2,), "stride": (3,), "dilation": (2,), "return_indices": True},
+    ],
+)
+def test_max_pool1d_exports_with_any_length(options):
+    layer = MaxPool1d(**options)
+    dim = torch.export.Dim.DYNAMIC
+    exported = torch.export.export(
+        layer, (torch.randn(2, 3, 50),), dynamic_shapes=({0: dim, 2: dim},)
+    )
+    x = torch.randn(3, 3, 41)
+    torch.testing.assert_close(exported.module()(x), layer(x), rtol=0, atol=0)

@@ -4,8 +4,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from torchbp.graph.names import check_name
 from torchbp.graph.record import has_symbolic, record_module
-from torchbp.graph.symbolic import check_name
 
 
 class Layer(nn.Module):

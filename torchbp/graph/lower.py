@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import builtins
-import keyword
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -13,9 +11,10 @@ from torch import Tensor, nn
 
 from torchbp.errors import GraphError
 from torchbp.graph.functions import function_named, qualified_name
+from torchbp.graph.names import Taken
 from torchbp.graph.runs import is_foreign
 from torchbp.graph.structure import leaves, map_leaves, tuple_like
-from torchbp.graph.symbolic import CODE_NAMES, Call, Symbolic, known_shape, shape_text
+from torchbp.graph.symbolic import Call, Symbolic, known_shape, shape_text
 
 Path = tuple[int | str, ...]
 Key = tuple[int, Path]  # which call, by identity, and which part of its output
@@ -86,33 +85,41 @@ class Lowered:
     """A graph without symbolic values.
 
     Attributes:
+        input_names: names of the arguments.
         nodes: the steps, each after those whose values it takes.
         outputs: the structure of the model's outputs, with a `Ref` for each value.
         modules: the modules that the steps call, by the name they get in the model.
         constants: the tensors that stood among the arguments, likewise.
     """
 
+    input_names: tuple[str, ...]
     nodes: tuple[Node, ...]
     outputs: Any
     modules: dict[str, nn.Module]
     constants: dict[str, Tensor]
 
 
-def lower(inputs: dict[str, Symbolic], outputs: Any, reserved: set[str]) -> Lowered:
+def lower(
+    inputs: dict[str, Symbolic], outputs: Any, *, reserved: set[str], rename: bool = False
+) -> Lowered:
     """Collect what is needed to compute the outputs from the inputs.
 
     Args:
         inputs: the symbolic values that will be given, by argument name. They need not be made
             by `Input`: the graph is cut at them.
         outputs: a structure of symbolic values.
-        reserved: names that submodules and constants cannot have.
+        reserved: names that submodules cannot have.
+        rename: number the inputs that have the name of a layer because they are what it returns,
+            where the layer is also called behind them.
 
     Raises:
         GraphError: an output depends on an input that is not given, or two things that are
             different have the same name.
     """
+    calls = _calls_between(inputs, outputs)
+    if rename:
+        inputs = _apart_from_layers(inputs, calls)
     given = {_key(value): Ref(name) for name, value in inputs.items()}
-    calls = _calls_between(given, outputs)
     names = _Names(inputs, calls, reserved)
     constants: dict[str, Tensor] = {}
 
@@ -139,8 +146,9 @@ def lower(inputs: dict[str, Symbolic], outputs: Any, reserved: set[str]) -> Lowe
         Node(name, "constant", name, output=described(tensor, tensor))
         for name, tensor in constants.items()
     ]
-    modules = {names.of_module(call): call.target for call in calls if call.kind == "module"}
-    return Lowered((*first, *steps), map_leaves(ref, outputs), modules, constants)
+    modules = {names.of_module(call): call.target for call in _of_modules(calls)}
+    nodes = (*first, *steps)
+    return Lowered(tuple(inputs), nodes, map_leaves(ref, outputs), modules, constants)
 
 
 def described(first: Any, second: Any) -> Any:
@@ -155,32 +163,26 @@ def described(first: Any, second: Any) -> Any:
     return first if isinstance(first, int | float | str) and first == second else None
 
 
-class Taken:
-    """Names that are in use; `free` gives one that is not, which then is."""
-
-    def __init__(self, names: Iterable[str] = ()) -> None:
-        self._next = dict.fromkeys(names, 1)  # the number to try when the name is wanted again
-
-    def free(self, base: str, *, python: bool = True) -> str:
-        """The base name, numbered where it is taken or would hide a name of `python`."""
-        hides = python and (base in _PYTHONS or keyword.iskeyword(base))
-        number = self._next.get(base, 1 if hides else 0)
-        while (name := f"{base}_{number}" if number else base) in self._next:
-            number += 1
-        self._next[base] = number + 1
-        self._next.setdefault(name, 1)
-        return name
-
-
-_PYTHONS = CODE_NAMES.union(vars(builtins))
-
-
 def _key(value: Symbolic) -> Key:
     return id(value.call), value.path
 
 
-def _calls_between(given: dict[Key, Ref], outputs: Any) -> list[Call]:
+def _of_modules(calls: list[Call]) -> list[Call]:
+    return [call for call in calls if call.kind == "module"]
+
+
+def _apart_from_layers(inputs: dict[str, Symbolic], calls: list[Call]) -> dict[str, Symbolic]:
+    called = {id(call.target) for call in _of_modules(calls)}
+    taken = Taken([*inputs, *(call.name for call in calls if call.name is not None)])
+    return {
+        taken.free(name) if id(value.call.target) in called else name: value
+        for name, value in inputs.items()
+    }
+
+
+def _calls_between(inputs: dict[str, Symbolic], outputs: Any) -> list[Call]:
     """The calls that lead from the inputs to the outputs, each after those it builds on."""
+    given = {_key(value) for value in inputs.values()}
     order: dict[int, Call] = {}
     for output in leaves(outputs):
         stack: list[tuple[Symbolic, bool]] = [(output, False)]
@@ -189,7 +191,7 @@ def _calls_between(given: dict[Key, Ref], outputs: Any) -> list[Call]:
             if _key(value) in given or id(value.call) in order:
                 continue
             if value.call.kind == "input":
-                raise _unreachable(value, output, [ref.name for ref in given.values()])
+                raise _unreachable(value, output, list(inputs))
             if seen:
                 order[id(value.call)] = value.call
                 continue
@@ -233,20 +235,20 @@ class _Names:
 
     def __init__(self, inputs: dict[str, Symbolic], calls: list[Call], reserved: set[str]) -> None:
         self._names: dict[int, str] = {}
+        self._reserved = reserved
         owners: dict[str, object] = dict(inputs)
         for call in calls:
             if call.name is not None:
-                self._give(call.name, call, owners, reserved)
+                self._give(call.name, call, owners)
         # a function of the user's keeps its name in the code; what it returns is numbered
         functions = {getattr(call.target, "__name__", "") for call in calls if is_foreign(call)}
         self._taken = Taken([*owners, *functions])
-        self._reserved = reserved
-        for call in calls:
-            if call.kind == "module":
-                name = self.of_module(call)
-                if owners.setdefault(name, call.target) is call.target:
-                    owners[name] = None  # the first call of a layer has the layer's name
-                    self._names[id(call)] = name
+        called: set[str] = set()
+        for call in _of_modules(calls):
+            name = self.of_module(call)
+            if name not in called:  # the first call of a layer has the layer's name
+                called.add(name)
+                self._names[id(call)] = name
 
     def of(self, thing: Any, base: str) -> str:
         """The name of a module, call or constant; the base name, numbered, where it has none."""
@@ -263,7 +265,7 @@ class _Names:
         base = call.base_name()
         return self.of(call.target, f"{base}_1" if base in self._reserved else base)
 
-    def _give(self, name: str, call: Call, owners: dict[str, object], reserved: set[str]) -> None:
+    def _give(self, name: str, call: Call, owners: dict[str, object]) -> None:
         thing = call.target if call.kind == "module" else call
         known = self._names.setdefault(id(thing), name)
         if known != name:
@@ -276,7 +278,7 @@ class _Names:
                 f"Model: two different layers or inputs are named '{name}'.\n"
                 "  To mend it: give one of them another name."
             )
-        if call.kind == "module" and name in reserved:
+        if call.kind == "module" and name in self._reserved:
             raise GraphError(
                 f"Model: a layer is named '{name}', which is an attribute of every model.\n"
                 "  To mend it: give it another name."

@@ -78,10 +78,24 @@ def _recurrent(sequence: Tensor, state: Any, third: Any, *args: Any) -> Any:
     return (output, *state) if isinstance(state, tuple) else (output, state)
 
 
+def _moved(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    """A tensor that has no data is on no other device."""
+    rest = [arg for arg in args if not isinstance(arg, str | torch.device)]
+    others = {name: value for name, value in kwargs.items() if name != "device"}
+    return input.to(*rest, **others) if rest or others else input
+
+
+def _unmoved(input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    return input
+
+
 _RULES: dict[Any, Callable[..., Any]] = {
     F.linear: _linear,
     F.relu: _relu,
     F.batch_norm: _batch_norm,
+    Tensor.to: _moved,
+    Tensor.cpu: _unmoved,
+    Tensor.cuda: _unmoved,
     **dict.fromkeys(
         (torch._VF.lstm, torch._VF.gru, torch._VF.rnn_tanh, torch._VF.rnn_relu), _recurrent
     ),

@@ -12,10 +12,11 @@ from torchbp.errors import GraphError
 from torchbp.graph.arguments import Fits, bound, compile_fits
 from torchbp.graph.fx import fx_graph
 from torchbp.graph.layer import Layer
-from torchbp.graph.lower import Node, Path, Taken, lower
+from torchbp.graph.lower import Node, Path, lower
+from torchbp.graph.names import Taken, check_input_name
 from torchbp.graph.source import compile_forward, readable
 from torchbp.graph.structure import leaves
-from torchbp.graph.symbolic import Symbolic, SymbolicTensor, check_input_name
+from torchbp.graph.symbolic import Symbolic, SymbolicTensor
 
 Structure = Any
 """One symbolic tensor, a list or tuple of them, or a dict of them by name."""
@@ -82,13 +83,14 @@ class Model(Layer):
         super().__init__(name=name)
         _check_symbolic(outputs, "outputs")
         named = _named_inputs(inputs)
-        lowered = lower(named, outputs, reserved=set(dir(self)))
+        rename = not isinstance(inputs, Mapping)
+        lowered = lower(named, outputs, reserved=set(dir(self)), rename=rename)
         for given, module in lowered.modules.items():
             self.add_module(given, module)
         for given, tensor in lowered.constants.items():
             self.register_buffer(given, tensor, persistent=False)
         self.nodes, self.outputs = lowered.nodes, lowered.outputs
-        self.input_names = tuple(named)
+        self.input_names = lowered.input_names
         self.output_names = _names_of_outputs(self.outputs)
         self._generate()
 

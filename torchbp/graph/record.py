@@ -15,22 +15,17 @@ from torch.nn import functional as F
 from torchbp.errors import GraphError
 from torchbp.graph.functions import qualified_name
 from torchbp.graph.lazy import initialize_lazy
+from torchbp.graph.names import check_name
+from torchbp.graph.results import PLAIN_TYPES, symbolic_results
 from torchbp.graph.shapes import infer_outputs
-from torchbp.graph.structure import leaves, map_leaves, tuple_like
+from torchbp.graph.structure import leaves, map_leaves
 from torchbp.graph.symbolic import (
     Call,
     Symbolic,
-    SymbolicSize,
     SymbolicTensor,
-    check_name,
     in_place_error,
     needs_data_error,
 )
-
-PLAIN_TYPES = (
-    int, float, bool, complex, str, type(None), type(Ellipsis), range, torch.dtype, torch.device,
-    torch.layout, torch.memory_format,
-)  # fmt: skip
 
 
 def call(
@@ -166,41 +161,12 @@ def _record(record: Call) -> Any:
     if record.kind == "module":
         initialize_lazy(record)
     record.outputs = infer_outputs(record)
-    return _symbolic(record, (), *record.outputs)
+    return symbolic_results(record, *record.outputs)
 
 
 def _plain(leaf: Any) -> Any:
     """The float that a float64 of numpy is."""
     return float(leaf) if isinstance(leaf, float) else leaf
-
-
-def _symbolic(record: Call, path: tuple[int | str, ...], first: Any, second: Any) -> Any:
-    """The two runs' outputs as one structure with symbolic values for what data decide."""
-    if type(first) is not type(second) or _form(first) != _form(second):
-        raise GraphError(
-            f"{record.label()}: expected the same number of outputs and of dimensions whatever "
-            f"the sizes, got {_form(first)} and {_form(second)} for two sizes of what is unknown.\n"
-            "  To mend it: take apart a dimension whose size is known."
-        )
-    if isinstance(first, Tensor):
-        return SymbolicTensor(record, path, (first, second))
-    if isinstance(first, dict):
-        return {key: _symbolic(record, (*path, key), first[key], second[key]) for key in first}
-    if isinstance(first, tuple | list):
-        pairs = enumerate(zip(first, second, strict=True))
-        items = [_symbolic(record, (*path, i), *pair) for i, pair in pairs]
-        return items if isinstance(first, list) else tuple_like(first, items)
-    if isinstance(first, torch.device):
-        return Symbolic(record, path, (first, second))
-    if isinstance(first, int | float) and (first != second or _counts(record)):
-        return SymbolicSize(record, path, (first, second))
-    if isinstance(first, PLAIN_TYPES) and first == second:
-        return first
-    raise GraphError(
-        f"{record.label()}: expected tensors and numbers, in tuples, lists and dicts, as what it "
-        f"returns, got {type(first).__name__}.\n"
-        "  To mend it: connect a module or function that returns its tensors in one of these."
-    )
 
 
 def _without_masks(index: Any) -> Any:
@@ -210,20 +176,6 @@ def _without_masks(index: Any) -> Any:
         is_mask = isinstance(part, Tensor) and part.dtype is torch.bool and not part.is_meta
         parts += part.nonzero(as_tuple=True) if is_mask else [part]
     return tuple(parts) if isinstance(index, tuple) or len(parts) != 1 else parts[0]
-
-
-def _form(output: Any) -> str:
-    """What of an output may not depend on sizes: how many values or dimensions there are."""
-    if isinstance(output, Tensor):
-        return f"{output.ndim} dimensions"
-    if isinstance(output, dict):
-        return f"the keys {list(output)}"
-    return f"{len(output)} outputs" if isinstance(output, tuple | list) else type(output).__name__
-
-
-def _counts(record: Call) -> bool:
-    """Whether the call computes with unknown sizes: equal results are then a coincidence."""
-    return any(isinstance(value, SymbolicSize) for value in record.symbolic_arguments())
 
 
 def _check_arguments(record: Call) -> None:

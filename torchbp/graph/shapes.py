@@ -81,13 +81,14 @@ def _explained(call: Call, error: Exception) -> TorchbpError:
         return needs_data_error(f"{call.label()}(...)")
     came = ", ".join(_described(value) for value in call.symbolic_arguments())
     callee = str(call.target) if call.kind == "module" else call.label()
+    remedy = "create the layer for the sizes that come, or connect another tensor"
     reason = text.splitlines()[0] if text else type(error).__name__
     return _kind(error)(
         f"{call.label()}: expected input that {_shortened(callee)} can take, got {came}: "
         f"{reason}\n"
         f"  The shapes that led here: {_path_text(call)}. Where a size is unknown (None), "
         f"{BATCH_SIZES[0]} stands for the batch and {OTHER_SIZES[0]} for any other.\n"
-        "  To mend it: create the layer for the sizes that come, or connect another tensor."
+        f"  To mend it: {remedy if call.kind == 'module' else 'connect tensors that fit'}."
     )
 
 

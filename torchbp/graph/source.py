@@ -16,7 +16,8 @@ import torch
 from torch.nn import functional as F
 
 from torchbp.graph.functions import qualified_name
-from torchbp.graph.lower import Node, Path, Ref, Taken, TensorInfo
+from torchbp.graph.lower import Node, Path, Ref, TensorInfo
+from torchbp.graph.names import Taken
 from torchbp.graph.structure import field_names, leaves
 
 UNPACKED = 8  # what has more parts is indexed instead

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import keyword
 import operator
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NoReturn
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from torchbp.errors import GraphError
 from torchbp.graph.functions import plain_name
+from torchbp.graph.names import check_input_name, snake_case
 from torchbp.graph.structure import leaves
 
 # Sizes that stand in for the unknown ones in the two shape runs: the batch, and any other.
@@ -21,9 +20,6 @@ from torchbp.graph.structure import leaves
 # that halve or pool them many times can be built.
 BATCH_SIZES = (2, 3)
 OTHER_SIZES = (480, 960)
-
-# What the code of a model uses under these names.
-CODE_NAMES = frozenset({"self", "training", "torch", "F", "range", "slice"})
 
 
 @dataclass(eq=False)
@@ -144,6 +140,8 @@ class Symbolic:
     __float__ = __complex__ = _refused(needs_data_error, "float() of a symbolic value")
     __array__ = _refused(needs_data_error, "a numpy array of a symbolic value")
     __lt__ = __le__ = __gt__ = __ge__ = _refused(needs_data_error, "comparing a symbolic value")
+    __eq__ = _refused(needs_data_error, "comparing a symbolic value")
+    __hash__ = object.__hash__
 
     __neg__ = _recorded(operator.neg)
     __pos__ = _recorded(operator.pos)
@@ -336,11 +334,6 @@ def Input(  # noqa: N802 - it reads as the class that it stands for, as in Keras
     return SymbolicTensor(Call("input", name, name=name), (), (samples[0], samples[1]))
 
 
-def snake_case(name: str) -> str:
-    """`GlobalMaxPool1d` -> `global_max_pool1d`, `LeakyReLU` -> `leaky_relu`, `LSTM` -> `lstm`."""
-    return re.sub(r"((?<=[a-z0-9])|(?<=[A-Z]{2}))(?=[A-Z][a-z])", "_", name).lower().strip("_")
-
-
 def known_shape(first: Tensor, second: Tensor) -> tuple[int | None, ...]:
     """The sizes that two shape runs agree on; None where they do not."""
     return tuple(a if a == b else None for a, b in zip(first.shape, second.shape, strict=True))
@@ -351,36 +344,6 @@ def shape_text(value: Symbolic) -> str:
     if isinstance(value, SymbolicTensor):
         return str(known_shape(*value.samples))
     return "an unknown size"
-
-
-def check_input_name(name: object, who: str) -> None:
-    """Refuse a name that cannot be an argument in a model's code.
-
-    Raises:
-        GraphError: it is not an identifier, is private, or stands for something else there.
-    """
-    usable = isinstance(name, str) and name.isidentifier() and not keyword.iskeyword(name)
-    if not usable or str(name).startswith("_") or name in CODE_NAMES:
-        raise GraphError(
-            f"{who}: expected a name that can be a Python variable, got {name!r}.\n"
-            "  To mend it: use letters, digits and underscores, a letter first, and none of "
-            f"{sorted(CODE_NAMES)}."
-        )
-
-
-def check_name(name: object, who: str) -> None:
-    """Refuse a name that cannot be a variable in a model's code and a submodule's attribute.
-
-    Raises:
-        GraphError: as above, or `nn.Module` has an attribute of that name.
-    """
-    check_input_name(name, who)
-    if hasattr(nn.Module, str(name)):
-        raise GraphError(
-            f"{who}: expected a name that can be an attribute of a module, got {name!r}, which "
-            "every nn.Module has.\n"
-            "  To mend it: give it another name."
-        )
 
 
 def _is_size(size: object) -> bool:

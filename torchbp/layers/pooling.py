@@ -1,6 +1,10 @@
 """Pooling of windows: of a given size, or as many as the output shall have."""
 
-from torch import nn
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from torchbp.graph.layer import Layer
 
@@ -21,6 +25,28 @@ class MaxPool1d(Layer, nn.MaxPool1d):
     Differences from Keras: `padding=` pads both sides alike, Keras's "same" does not. Of several
     equal maxima in a window the first gets the gradient, as in Keras.
     """
+
+    def forward(self, input: Tensor) -> Any:
+        """The maxima, and with `return_indices` where they stand."""
+        if not torch.compiler.is_compiling():
+            return super().forward(input)
+        # torch's kernel for sequences fixes their length when it is traced; that for images,
+        # given an image of one row, does not
+        sizes = (self.kernel_size, self.stride, self.padding, self.dilation)
+        row = [size[0] if isinstance(size, tuple) else size for size in sizes]
+        max_pool2d: Any = F.max_pool2d  # its type wants to know return_indices beforehand
+        result = max_pool2d(
+            input.unsqueeze(-2),
+            (1, row[0]),
+            (1, row[1]),
+            (0, row[2]),
+            (1, row[3]),
+            self.ceil_mode,
+            self.return_indices,
+        )
+        if self.return_indices:
+            return result[0].squeeze(-2), result[1].squeeze(-2)
+        return result.squeeze(-2)
 
 
 class MaxPool2d(Layer, nn.MaxPool2d):

@@ -119,7 +119,7 @@ class Case:
         smooth: nothing in the model has a kink (relu, max pooling): in float32 its gradients
             can be compared tightly.
         deep: many layers with kinks. In float32 their training is compared for 10 steps at most;
-            later a flipped relu has spread, on Keras's own backends too.
+            later a flipped relu has spread, even between two programs on the same kernels.
         optimizers: what level 6 trains with.
         steps: after how many steps of training level 6 compares the weights.
         note: where the two frameworks really differ, and why.
