@@ -47,15 +47,15 @@ class SentimentConvnet(nn.Module):
 def run(device: str) -> list[Comparison]:
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(256, 64, generator=generator).to(device)
-    review = torch.randint(2000, (32, 100), generator=generator).to(device)
+    review = torch.randint(2000, (8, 60), generator=generator).to(device)
     return [
         _compared("forward: 3-layer net, batch 256", models.mlp(), Mlp(), features, calls=30),
         _compared(
-            "forward: text convnet, batch 32 of 100 words",
+            "forward: text convnet, batch 8 of 60 words",
             models.sentiment_convnet(),
             SentimentConvnet(),
             review,
-            calls=3,
+            calls=10,
         ),
     ]
 
@@ -64,7 +64,8 @@ def _compared(
     name: str, functional: nn.Module, by_hand: nn.Module, x: Tensor, calls: int
 ) -> Comparison:
     functional.to(x.device)
-    by_hand.to(x.device).load_state_dict(functional.state_dict())
+    # the very same tensors: where weights lie in memory is worth some per cent
+    by_hand.to(x.device).load_state_dict(functional.state_dict(), assign=True)
     torch.testing.assert_close(functional(x), by_hand(x))
 
     def forward(module: nn.Module) -> None:

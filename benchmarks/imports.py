@@ -13,7 +13,7 @@ def run(device: str) -> list[Comparison]:
             lambda: _fresh("torchbp"),
             lambda: _fresh("torch"),
             calls=1,
-            turns=7,
+            turns=3,
         )
     ]
 

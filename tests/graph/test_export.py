@@ -150,6 +150,29 @@ def test_inductor_compiles_training_in_one_graph(in_place):
     assert close(copy.deepcopy(model)(*arguments), expected)
 
 
+class Doubled(layers.Linear):
+    """A layer whose forward is not torch's: torch compiles none of its own alone."""
+
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_compile_in_place_is_what_runs(whole):
+    graphs = []
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    x, data = Input((4,)), torch.randn(3, 4)
+    model = Model(x, Doubled(4, 2, name="doubled")(x))
+    expected = model(data)
+    (model if whole else model.doubled).compile(backend=backend, fullgraph=True)
+    assert close(model(data), expected)
+    assert graphs, "the backend compiled nothing"
+
+
 def test_compiled_by_keyword_and_as_part_of_another_module():
     model, arguments = text_model(), data()
     compiled = torch.compile(nn.ModuleList([model])[0], fullgraph=True, backend="eager")
