@@ -289,7 +289,7 @@ class SymbolicTensor(Symbolic):
 
 def Input(  # noqa: N802 - it reads as the class that it stands for, as in Keras
     shape: Sequence[int | None], dtype: torch.dtype = torch.float32, name: str | None = None
-) -> SymbolicTensor:
+) -> Any:  # a SymbolicTensor, which type checkers would not let into torch's functions
     """A symbolic tensor that stands for data to come.
 
     Args:
