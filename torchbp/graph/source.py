@@ -27,12 +27,14 @@ def compile_forward(nodes: tuple[Node, ...], outputs: Any) -> Callable[..., Any]
     """The function `forward(self, ...)` that the nodes stand for.
 
     It frees each value after its last use, so that it needs no more memory than a hand-written
-    one. Its lines show in tracebacks and debuggers.
+    one, and takes submodules from where nn.Module keeps them, without its `__getattr__`: that
+    pays for the check of the arguments. In tracebacks and debuggers its lines are the readable
+    ones.
     """
-    writer = _Writer(nodes, outputs)
-    source = writer.source(frees=True)
+    writer = _Writer(nodes, outputs, runs=True)
+    source, shown = writer.source(), readable(nodes, outputs)
     filename = f"<forward {hashlib.sha256(source.encode()).hexdigest()[:12]}>"
-    linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
+    linecache.cache[filename] = (len(shown), None, shown.splitlines(keepends=True), filename)
     namespace = {"torch": torch, "F": F, **writer.globals}
     exec(compile(source, filename, "exec"), namespace)
     forward: Callable[..., Any] = namespace["forward"]
@@ -40,8 +42,8 @@ def compile_forward(nodes: tuple[Node, ...], outputs: Any) -> Callable[..., Any]
 
 
 def readable(nodes: tuple[Node, ...], outputs: Any) -> str:
-    """The source of `forward`, without the lines that free values."""
-    return _Writer(nodes, outputs).source(frees=False)
+    """The source of `forward` as a person would have written it."""
+    return _Writer(nodes, outputs, runs=False).source()
 
 
 @dataclass
@@ -62,10 +64,11 @@ class _Writer:
     """Writes the nodes of a model as lines.
 
     Constants, and what is no tensor and is used once, stand where they are used; outputs of
-    several parts are unpacked.
+    several parts are unpacked. There are two versions, to run and to read, line by line the same.
     """
 
-    def __init__(self, nodes: tuple[Node, ...], outputs: Any) -> None:
+    def __init__(self, nodes: tuple[Node, ...], outputs: Any, runs: bool) -> None:
+        self.runs = runs
         self.nodes = {node.name: node for node in nodes}
         self.outputs = outputs
         self.globals: dict[str, Any] = {}
@@ -73,8 +76,8 @@ class _Writer:
         self.uses = Counter([*used, *(leaf for leaf in leaves(outputs) if isinstance(leaf, Ref))])
         self.parts = _names_of_parts(self.nodes, self.uses)
 
-    def source(self, frees: bool) -> str:
-        """The function as text; with `frees`, values are freed after their last use."""
+    def source(self) -> str:
+        """The function as text."""
         lines = [
             _Line(self._target(node), self._call(node))
             for node in self.nodes.values()
@@ -83,7 +86,7 @@ class _Writer:
         inputs = [node.name for node in self.nodes.values() if node.kind == "input"]
         result = self._value(self.outputs)
         texts = [line.text() for line in lines]
-        if frees:
+        if self.runs:
             texts = _with_frees(lines, [*inputs, *_names_in(result)])
         text = ast.unparse(result)
         if type(self.outputs) is tuple and len(self.outputs) > 1:
@@ -103,7 +106,8 @@ class _Writer:
 
     def _call(self, node: Node) -> ast.expr:
         if node.kind == "module":
-            return self._applied(_parsed(f"self.{node.target}"), node.args, node.kwargs)
+            module = f"self._modules[{node.target!r}]" if self.runs else f"self.{node.target}"
+            return self._applied(_parsed(module), node.args, node.kwargs)
         if node.kind == "method":
             method = ast.Attribute(self._value(node.args[0]), node.target)
             return self._applied(method, node.args[1:], node.kwargs)
