@@ -1,5 +1,7 @@
 """Global pooling: one number for each channel, whatever the size of the rest."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -11,32 +13,32 @@ class _GlobalPool(Layer):
     """Pooling of all dimensions after the channels, one for each letter of `sizes`."""
 
     sizes: str
+    _dims: tuple[int, ...]
+    _reduce: Callable[..., Tensor]
+
+    def __init_subclass__(cls) -> None:
+        cls._dims = tuple(range(-len(getattr(cls, "sizes", "")), 0))
 
     def forward(self, input: Tensor) -> Tensor:
         """One number for each channel."""
-        num_dims = len(self.sizes)
-        if input.ndim not in (num_dims + 1, num_dims + 2):
+        dims = self._dims
+        if not 1 <= input.ndim - len(dims) <= 2:
             raise ShapeError(
                 f"{type(self).__name__}: expected input (N, C, {', '.join(self.sizes)}), got "
                 f"{tuple(input.shape)}.\n"
                 "  To mend it: take the class with the number of dimensions of the input, or "
                 "unsqueeze it."
             )
-        return self._pool(input, tuple(range(-num_dims, 0)))
-
-    def _pool(self, input: Tensor, dims: tuple[int, ...]) -> Tensor:
-        raise NotImplementedError
+        return self._reduce(input, dims)
 
 
 class _GlobalMaxPool(_GlobalPool):
-    def _pool(self, input: Tensor, dims: tuple[int, ...]) -> Tensor:
-        # not max(dim), which gives the gradient to one of several equal maxima
-        return torch.amax(input, dims)
+    # not max(dim), which gives the gradient to one of several equal maxima
+    _reduce = staticmethod(torch.amax)
 
 
 class _GlobalAvgPool(_GlobalPool):
-    def _pool(self, input: Tensor, dims: tuple[int, ...]) -> Tensor:
-        return torch.mean(input, dims)
+    _reduce = staticmethod(torch.mean)
 
 
 class GlobalMaxPool1d(_GlobalMaxPool):
