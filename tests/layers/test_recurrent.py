@@ -384,3 +384,20 @@ def test_traced_step_by_step_and_by_kernel_it_is_the_eager_layer():
         result = recurrent_tracing.traced_forward(layer, x, hx, one_layer)
         for output, want in zip(every_output(result), expected, strict=True):
             torch.testing.assert_close(output, want, rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.slow
+def test_exports_with_any_length_after_other_exports_in_the_same_process():
+    """Also a layer that is called twice: what was traced before must not fix a length."""
+    dim = torch.export.Dim.DYNAMIC
+    options = {"batch_first": True, "single_bias": True, "last_output": True}
+    for length in (5, 6):
+        torch.export.export(LSTM(D, H, **options), (torch.randn(2, length, D),))
+    left, right = Input((None, D), name="left"), Input((None, D), name="right")
+    lstm = LSTM(D, H, **options)
+    model = Model([left, right], lstm(left) + lstm(right))
+    exported = torch.export.export(
+        model, (torch.randn(2, 5, D), torch.randn(2, 6, D)), dynamic_shapes=({0: dim, 1: dim},) * 2
+    )
+    data = torch.randn(3, 9, D), torch.randn(3, 10, D)
+    torch.testing.assert_close(exported.module()(*data), model(*data), rtol=1e-5, atol=1e-6)

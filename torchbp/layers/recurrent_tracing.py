@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._higher_order_ops.scan import scan
+from torch._higher_order_ops.scan import scan_op
 from torch.nn import functional as F
 
 Layer = Callable[[str, Tensor, list[Tensor], list[Tensor]], list[Tensor]]
@@ -115,13 +115,18 @@ _STEPS = {"LSTM": _lstm_step, "GRU": _gru_step, "RNN_TANH": _tanh_step, "RNN_REL
 
 def _scan_layer(kind: str, x: Tensor, state: list[Tensor], weights: list[Tensor]) -> list[Tensor]:
     weight_ih, weight_hh = weights[:2]
-    bias_ih, bias_hh = weights[2:] or (None, None)
+    bias_ih, bias_hh = weights[2] if len(weights) > 2 else None, weights[3:]
+    count = len(state)
 
-    def step(carry: list[Tensor], x_t: Tensor) -> tuple[list[Tensor], Tensor]:
-        new = _STEPS[kind](x_t, carry, lambda h: F.linear(h, weight_hh, bias_hh))
-        return new, new[0].clone()  # what is carried and what is kept may not be one tensor
+    def step(*tensors: Tensor) -> list[Tensor]:
+        carry, (x_t, own_weight, *own_bias) = list(tensors[:count]), tensors[count:]
+        new = _STEPS[kind](x_t, carry, lambda h: F.linear(h, own_weight, *own_bias))
+        return [*new, new[0].clone()]  # what is carried and what is kept may not be one tensor
 
-    last, output = scan(step, [part[0] for part in state], F.linear(x, weight_ih, bias_ih))
+    # The operator itself: `scan` asks dynamo first, whose guards of earlier calls would be tried
+    # on the length of this sequence and fix it. Weights are arguments, since nothing lifts them.
+    first = [part[0] for part in state]
+    *last, output = scan_op(step, first, [F.linear(x, weight_ih, bias_ih)], (weight_hh, *bias_hh))
     return [output, *(part.unsqueeze(0) for part in last)]
 
 
