@@ -29,13 +29,11 @@ TABLE = {
     "LayerNorm": [((8,), {}, [(None, 8)])],
     "GroupNorm": [((2, 8), {}, [SEQUENCE])],
     "RMSNorm": [((8,), {}, [(None, 8)])],
-    "BatchNorm1d": [
-        ((8,), {}, [(8,)], {"train_differs": True}),
-        ((8,), {"affine": False}, [SEQUENCE], {"train_differs": True}),
-        ((8,), {"track_running_stats": False}, [SEQUENCE]),
+    "Upsample": [
+        ((), {"scale_factor": 2}, [SEQUENCE]),
+        ((), {"scale_factor": 2}, [(8, None, None)]),
+        ((), {"scale_factor": (2, 3), "mode": "bilinear"}, [IMAGE]),
     ],
-    "BatchNorm2d": [((8,), {}, [IMAGE], {"train_differs": True})],
-    "BatchNorm3d": [((8,), {}, [VOLUME], {"train_differs": True})],
     "Dropout": [((), {}, [SEQUENCE], {"train_differs": True})],
     "Dropout1d": [((), {}, [SEQUENCE], {"train_differs": True})],
     "Dropout2d": [((), {}, [IMAGE], {"train_differs": True})],
@@ -59,14 +57,78 @@ for name in ("LSTM", "GRU", "RNN"):
         ((8, 3, 2), {"batch_first": True, "single_bias": True, "bidirectional": True}, [(4, 8)]),
     ]
 for n, shape in WINDOWS:
-    TABLE[f"Conv{n}d"] = [((8, 4, 3), {}, [shape]), ((8, 8, 3), {"groups": 8}, [shape])]
-    TABLE[f"ConvTranspose{n}d"] = [((8, 4, 3), {"stride": 2}, [shape])]
-    TABLE[f"MaxPool{n}d"] = [((2,), {}, [shape])]
-    TABLE[f"AvgPool{n}d"] = [((2,), {}, [shape])]
+    even, odd, free = shape, (8,) + (5,) * n, (8,) + (None,) * n
+    TABLE[f"Conv{n}d"] = [
+        ((8, 4, 3), {}, [shape]),
+        ((8, 8, 3), {"groups": 8}, [shape]),
+        ((8, 4, 2), {"padding": "same"}, [odd]),
+        ((8, 4, 3), {"padding": "same", "dilation": 2}, [free]),
+        ((8, 4, 3, 2), {"padding": "same"}, [even]),
+        ((8, 4, 3, 2), {"padding": "same"}, [odd]),
+        ((8, 4, 1, 3), {"padding": "same", "bias": False}, [free]),
+        ((8, 4, 2, 3), {"padding": "same", "padding_mode": "replicate"}, [odd]),
+    ]
+    TABLE[f"ConvTranspose{n}d"] = [
+        ((8, 4, 3), {"stride": 2}, [shape]),
+        ((8, 4, 3, 2), {"padding": "same"}, [even]),
+        ((8, 4, 4, 2, "same"), {"output_padding": 1}, [odd]),
+        ((8, 4, 2, 3, "valid"), {}, [free]),
+        ((8, 4, 3), {"padding": "valid", "dilation": 2}, [odd]),
+    ]
+    for kind in ("Max", "Avg"):
+        TABLE[f"{kind}Pool{n}d"] = [
+            ((2,), {}, [shape]),
+            ((2,), {"padding": "same"}, [odd]),
+            ((3, 2), {"padding": "same"}, [even]),
+            ((3, 2), {"padding": "same"}, [odd]),
+            ((2, 1), {"padding": "same"}, [free]),
+            ((1, 3), {"padding": "same"}, [free]),
+        ]
+    TABLE[f"MaxPool{n}d"] += [
+        ((2, 1), {"padding": "same", "dilation": 3}, [odd]),
+        ((3, 2), {"padding": "same", "return_indices": True}, [even]),
+    ]
+    TABLE[f"BatchNorm{n}d"] = [
+        ((8,), keywords, [shape], {"train_differs": True})
+        for keywords in (
+            {},
+            {"affine": False},
+            {"biased_running_var": True},
+            {"biased_running_var": True, "momentum": None},
+            {"scale": False},
+            {"shift": False, "biased_running_var": True},
+            {"scale": False, "shift": False},
+        )
+    ] + [((8,), {"track_running_stats": False, "biased_running_var": True}, [free])]
+    sides = ((1, 0), (2, 3), (0, 1))[:n]
+    for name in ("ZeroPad", "Crop"):
+        TABLE[f"{name}{n}d"] = [((1,), {}, [shape]), ((sum(sides, ()),), {}, [free])]
     TABLE[f"AdaptiveMaxPool{n}d"] = [((2,), {}, [shape])]
     TABLE[f"AdaptiveAvgPool{n}d"] = [((2,), {}, [shape])]
     TABLE[f"GlobalMaxPool{n}d"] = [((), {}, [shape])]
     TABLE[f"GlobalAvgPool{n}d"] = [((), {}, [shape])]
+TABLE["BatchNorm1d"].append(((8,), {"biased_running_var": True}, [(8,)], {"train_differs": True}))
+TABLE["Conv1d"] += [
+    ((8, 4, 3), {"padding": "causal", "dilation": 2}, [(8, None)]),
+    ((8, 4, 2, 3), {"padding": "causal"}, [SEQUENCE]),
+]
+for n, shape in WINDOWS[:2]:
+    odd, free = (8,) + (5,) * n, (8,) + (None,) * n
+    TABLE[f"DepthwiseConv{n}d"] = [
+        ((8, 3), {}, [shape]),
+        ((8, 3, 2, "same"), {"multiplier": 2}, [odd]),
+        ((8, 2), {"padding": "same", "bias": False}, [free]),
+    ]
+    TABLE[f"SeparableConv{n}d"] = [
+        ((8, 4, 3), {}, [shape]),
+        ((8, 4, 3, 2, "same"), {"multiplier": 2}, [odd]),
+        ((8, 4, 2), {"padding": "same", "bias": False}, [free]),
+    ]
+TABLE["SeparableConv1d"].append(((8, 4, 3, 1, "causal"), {}, [SEQUENCE]))
+
+# what torch's classes do not take
+OWN_OPTIONS = {"single_bias", "last_output", "scale", "shift", "biased_running_var"}
+WORDS = {"same", "valid", "causal"}
 
 CASES = [
     pytest.param(name, *case, *([{}] if len(case) == 3 else []), id=f"{name}-{i}")
@@ -98,11 +160,20 @@ def test_takes_a_name_and_has_a_documented_class(name):
     assert "Example:" in layer_class.__doc__
 
 
-@pytest.mark.parametrize("name", sorted(name for name in TABLE if hasattr(nn, name)))
-def test_is_torchs_class_with_torchs_arguments(name):
+def torchs_cases():
+    """The cases whose arguments torch's class takes, too."""
+    return [
+        pytest.param(name, args, kwargs, id=f"{name}-{i}")
+        for name, cases in TABLE.items()
+        for i, (args, kwargs, *_) in enumerate(cases)
+        if hasattr(nn, name)
+        if not OWN_OPTIONS & set(kwargs) and not WORDS.intersection([*args, *kwargs.values()])
+    ]
+
+
+@pytest.mark.parametrize(("name", "args", "kwargs"), torchs_cases())
+def test_is_torchs_class_with_torchs_arguments(name, args, kwargs):
     ours, theirs = getattr(layers, name), getattr(nn, name)
-    args, kwargs = TABLE[name][0][:2]
-    kwargs = {key: kwargs[key] for key in kwargs if key not in ("single_bias", "last_output")}
     # torch.compile refuses every instance of nn.LSTM, nn.GRU and nn.RNN
     assert issubclass(ours, nn.RNNBase if issubclass(theirs, nn.RNNBase) else theirs)
     torch.manual_seed(3)
@@ -112,6 +183,36 @@ def test_is_torchs_class_with_torchs_arguments(name):
     assert repr(layer) == repr(expected)
     if name != "LazyLinear":
         torch.testing.assert_close(layer.state_dict(), expected.state_dict(), rtol=0, atol=0)
+
+
+def test_every_class_of_torchs_is_compared_with_torchs():
+    assert {case.values[0] for case in torchs_cases()} == {n for n in TABLE if hasattr(nn, n)}
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("layer_class", [layers.SeparableConv1d, layers.SeparableConv2d])
+def test_a_separable_convolution_has_one_bias_at_most(layer_class, bias):
+    names = {name for name, _ in layer_class(8, 4, 3, bias=bias).named_parameters()}
+    biases = {"pointwise.bias"} if bias else set()
+    assert names == {"depthwise.weight", "pointwise.weight"} | biases
+
+
+@pytest.mark.parametrize(
+    ("layer", "told"),
+    [
+        (layers.Conv2d(3, 4, 3, stride=2, padding="same"), "padding=same"),
+        (layers.Conv1d(3, 4, 3, padding="causal"), "padding=causal"),
+        (layers.ConvTranspose2d(3, 4, 3, padding="same"), "like='same'"),
+        (layers.MaxPool2d(3, 2, padding="same"), "padding=same"),
+        (layers.AvgPool1d(3, 2, padding="same"), "padding=same"),
+        (layers.BatchNorm2d(3, scale=False), "scale=False"),
+        (layers.BatchNorm2d(3, shift=False), "shift=False"),
+        (layers.BatchNorm2d(3, biased_running_var=True), "biased_running_var=True"),
+        (layers.Crop1d((1, 2)), "(1, 2)"),
+    ],
+)
+def test_what_torch_has_not_is_printed(layer, told):
+    assert told in repr(layer)
 
 
 @pytest.mark.parametrize("name", sorted(set(TABLE) - {"LazyLinear"}))

@@ -1,7 +1,9 @@
 """torch.nn's layers, callable on symbolic tensors, and what torch.nn lacks.
 
-Names, arguments, defaults and initialisation are torch's. What torch has not: global pooling,
-merges of several tensors, `Transpose`, and recurrent layers with `single_bias` and `last_output`.
+Names, arguments, defaults and initialisation are torch's. What torch has not: padding "same" for
+every stride and for pooling, "causal" convolution, depthwise and separable convolution, the biased
+running variance of batch normalisation, cropping, global pooling, merges of several tensors,
+`Transpose`, and recurrent layers with `single_bias` and `last_output`.
 `init` gives a model the starting weights that Keras would give it; `check_layer` tests a layer,
 these or your own. Losses are not here, and blocks of several layers neither.
 """
@@ -24,16 +26,18 @@ from torchbp.layers.activation import (
     Softplus,
     Tanh,
 )
+from torchbp.layers.adaptive_pooling import (
+    AdaptiveAvgPool1d,
+    AdaptiveAvgPool2d,
+    AdaptiveAvgPool3d,
+    AdaptiveMaxPool1d,
+    AdaptiveMaxPool2d,
+    AdaptiveMaxPool3d,
+)
 from torchbp.layers.attention import MultiheadAttention
 from torchbp.layers.check import check_layer
-from torchbp.layers.conv import (
-    Conv1d,
-    Conv2d,
-    Conv3d,
-    ConvTranspose1d,
-    ConvTranspose2d,
-    ConvTranspose3d,
-)
+from torchbp.layers.conv import Conv1d, Conv2d, Conv3d
+from torchbp.layers.conv_transpose import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from torchbp.layers.dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d
 from torchbp.layers.embedding import Embedding
 from torchbp.layers.global_pooling import (
@@ -64,12 +68,6 @@ from torchbp.layers.normalization import (
     RMSNorm,
 )
 from torchbp.layers.pooling import (
-    AdaptiveAvgPool1d,
-    AdaptiveAvgPool2d,
-    AdaptiveAvgPool3d,
-    AdaptiveMaxPool1d,
-    AdaptiveMaxPool2d,
-    AdaptiveMaxPool3d,
     AvgPool1d,
     AvgPool2d,
     AvgPool3d,
@@ -79,6 +77,21 @@ from torchbp.layers.pooling import (
 )
 from torchbp.layers.recurrent import GRU, LSTM, RNN
 from torchbp.layers.reshape import Flatten, Identity, Transpose, Unflatten
+from torchbp.layers.resize import (
+    Crop1d,
+    Crop2d,
+    Crop3d,
+    Upsample,
+    ZeroPad1d,
+    ZeroPad2d,
+    ZeroPad3d,
+)
+from torchbp.layers.separable import (
+    DepthwiseConv1d,
+    DepthwiseConv2d,
+    SeparableConv1d,
+    SeparableConv2d,
+)
 
 __all__ = [
     "ELU",
@@ -109,6 +122,11 @@ __all__ = [
     "ConvTranspose1d",
     "ConvTranspose2d",
     "ConvTranspose3d",
+    "Crop1d",
+    "Crop2d",
+    "Crop3d",
+    "DepthwiseConv1d",
+    "DepthwiseConv2d",
     "Dot",
     "Dropout",
     "Dropout1d",
@@ -142,6 +160,8 @@ __all__ = [
     "PReLU",
     "RMSNorm",
     "ReLU",
+    "SeparableConv1d",
+    "SeparableConv2d",
     "SiLU",
     "Sigmoid",
     "Softmax",
@@ -150,6 +170,10 @@ __all__ = [
     "Tanh",
     "Transpose",
     "Unflatten",
+    "Upsample",
+    "ZeroPad1d",
+    "ZeroPad2d",
+    "ZeroPad3d",
     "check_layer",
     "init",
 ]

@@ -1,15 +1,91 @@
 """Layers that bring values to zero mean and unit variance, or to unit mean square."""
 
-from torch import nn
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm as TorchBatchNorm
 
 from torchbp.graph.layer import Layer
 
 
-class BatchNorm1d(Layer, nn.BatchNorm1d):
+class _BatchNorm(Layer, TorchBatchNorm):
+    """torch's batch normalisation; weight, bias and the kind of running variance can be chosen."""
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        *args: Any,
+        scale: bool = True,
+        shift: bool = True,
+        biased_running_var: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(num_features, eps, momentum, affine, *args, **kwargs)
+        self.biased_running_var = biased_running_var
+        if not scale:
+            self.register_parameter("weight", None)
+        if not shift:
+            self.register_parameter("bias", None)
+
+    def reset_parameters(self) -> None:
+        """Ones, zeros, and running statistics as if no batch had come."""
+        self.reset_running_stats()
+        for parameter, start in ((self.weight, 1.0), (self.bias, 0.0)):
+            if parameter is not None:
+                nn.init.constant_(parameter, start)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """The normalised values."""
+        if not (self.biased_running_var and self.training and self.track_running_stats):
+            return super().forward(input)
+        self._check_input_dim(input)  # type: ignore[no-untyped-call]
+        assert self.running_mean is not None  # statistics are tracked
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        self.num_batches_tracked.add_(1)
+        momentum = self.momentum
+        if momentum is None:
+            momentum = 1.0 / self.num_batches_tracked.item()
+        # The kernel mixes in n / (n - 1) times the biased variance. Scaled so before and back
+        # after, the average is that of biased ones. It is a tensor of its own, as autograd keeps
+        # what the kernel gets, and the buffer changes again with the next batch.
+        num_values = input.numel() // input.shape[1]
+        correction = num_values / max(num_values - 1, 1)
+        running_var = self.running_var * correction
+        output = F.batch_norm(
+            input, self.running_mean, running_var, self.weight, self.bias, True, momentum, self.eps
+        )
+        with torch.no_grad():
+            self.running_var.copy_(running_var / correction)
+        return output
+
+    def extra_repr(self) -> str:
+        """What printing the layer shows of it."""
+        chosen = {
+            "scale": (self.weight is not None or not self.affine, True),
+            "shift": (self.bias is not None or not self.affine, True),
+            "biased_running_var": (self.biased_running_var, False),
+        }
+        told = [f"{name}={value}" for name, (value, usual) in chosen.items() if value is not usual]
+        return ", ".join([str(super().extra_repr()), *told])  # type: ignore[no-untyped-call]
+
+
+class BatchNorm1d(_BatchNorm, nn.BatchNorm1d):
     """Normalisation of each channel by the mean and variance of the batch.
 
-    Arguments are those of `torch.nn.BatchNorm1d`. In training the running statistics follow
-    those of the batch; in evaluation they take their place.
+    Arguments are those of `torch.nn.BatchNorm1d`, and three by name. In training the running
+    statistics follow those of the batch; in evaluation they take their place.
+
+    Args:
+        scale: whether there is a weight, if `affine`.
+        shift: whether there is a bias, if `affine`.
+        biased_running_var: let running_var follow the variance of the batch itself, sum / n, and
+            not torch's estimate from it, sum / (n - 1), for n values of a channel in the batch.
 
     Shape:
         input (N, C) or (N, C, T) -> output of the same shape.
@@ -20,16 +96,17 @@ class BatchNorm1d(Layer, nn.BatchNorm1d):
         torch.Size([16, 8])
 
     Differences from Keras: eps is 1e-5 (Keras 1e-3); momentum is the weight of the new value,
-    0.1 (Keras's 0.99, the weight of the old one, is 0.01 here); running_var follows the unbiased
-    variance, Keras's the biased one, smaller by (n - 1) / n for n values of a channel in the batch.
+    0.1 (Keras's 0.99, the weight of the old one, is 0.01 here); Keras has biased_running_var. A
+    single value of a channel is refused in training; Keras takes it for its mean.
     Source: Ioffe and Szegedy 2015, https://arxiv.org/abs/1502.03167
     """
 
 
-class BatchNorm2d(Layer, nn.BatchNorm2d):
+class BatchNorm2d(_BatchNorm, nn.BatchNorm2d):
     """Normalisation of each channel of images by the mean and variance of the batch.
 
-    Arguments are those of `torch.nn.BatchNorm2d`.
+    Arguments are those of `torch.nn.BatchNorm2d`, and `scale`, `shift` and `biased_running_var`, by
+    name, as for BatchNorm1d.
 
     Shape:
         input (N, C, H, W) -> output of the same shape.
@@ -43,10 +120,11 @@ class BatchNorm2d(Layer, nn.BatchNorm2d):
     """
 
 
-class BatchNorm3d(Layer, nn.BatchNorm3d):
+class BatchNorm3d(_BatchNorm, nn.BatchNorm3d):
     """Normalisation of each channel of volumes by the mean and variance of the batch.
 
-    Arguments are those of `torch.nn.BatchNorm3d`.
+    Arguments are those of `torch.nn.BatchNorm3d`, and `scale`, `shift` and `biased_running_var`, by
+    name, as for BatchNorm1d.
 
     Shape:
         input (N, C, D, H, W) -> output of the same shape.
