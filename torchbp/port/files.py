@@ -1,0 +1,323 @@
+"""The weights of Keras's files, read with h5py alone: no Keras, and nothing in a file is run.
+
+Which file it is, its content says, not its suffix. A `.keras` file is a zip archive with an HDF5
+file in it; in HDF5, Keras has two orders of things:
+
+- the old one, of `.h5` files and of the weight files of keras.applications: a group a layer under
+  the layer's name, and the attributes `layer_names` and `weight_names` that tell the order;
+- the tree of Keras 3, of `.keras` and `.weights.h5`: groups under the names of classes
+  (`layers/conv2d_1/vars/0`), with the layer's own name in an attribute of `vars`.
+
+A file from elsewhere is not trusted: only what lies in it as plain numbers is read, once, within
+`MAX_BYTES`. HDF5 can also name other files, and declare sizes that it does not hold.
+"""
+
+import io
+import math
+import re
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count, takewhile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from torchbp.errors import DataError, missing_extra
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Array: TypeAlias = NDArray[np.generic]
+
+MAX_BYTES = 8 << 30  # of all arrays of a file together, and of the HDF5 file in a .keras file
+MAX_EXPANSION = 100  # declared bytes for each byte of the file; Keras compresses nothing
+
+
+@dataclass(frozen=True, eq=False)
+class LayerWeights:
+    """The weights of one layer, in the file's order.
+
+    Args:
+        names: one name an array. In the old order it is a path without its `:0`, such as
+            `block1_conv1/kernel`. Keras 3 numbers the arrays of a layer: `0`, `1`; those of a
+            layer inside it have its path before the number: `cell/0`.
+        arrays: numpy arrays, each a copy, in the byte order of this machine.
+    """
+
+    names: tuple[str, ...]
+    arrays: "tuple[Array, ...]"
+
+
+def read_weights(path: str | Path) -> dict[str, LayerWeights]:
+    """The weights of every layer of a Keras file, under the layer's name.
+
+    Layers without weights are left out, and the state of the optimizer with them. A nested model
+    is one entry in the old order, and its weights' names tell its layers; in a file of Keras 3 its
+    layers stand under their own names. The old order keeps the order of the model's layers, the
+    tree of Keras 3 does not.
+
+    Args:
+        path: a `.h5` file of a whole model or of weights, a `.weights.h5` or a `.keras` file.
+
+    Raises:
+        DataError: the file cannot be read, is none of these, holds two layers of one name, anything
+            but plain numbers, links, or more than `MAX_BYTES`, or declares more than
+            `MAX_EXPANSION` times its own size.
+        MissingExtraError: h5py is not installed.
+
+    Example:
+        >>> import h5py, pathlib, tempfile
+        >>> path = pathlib.Path(tempfile.mkdtemp(), "model.weights.h5")
+        >>> with h5py.File(path, "w") as file:
+        ...     variables = file.create_group("layers/dense/vars")
+        ...     variables.attrs["name"] = "classes"
+        ...     variables["0"], variables["1"] = [[1.0], [2.0]], [0.5]
+        >>> for name, layer in read_weights(path).items():
+        ...     print(name, layer.names, [array.shape for array in layer.arrays])
+        classes ('0', '1') [(2, 1), (1,)]
+    """
+    try:
+        import h5py
+    except ImportError:
+        raise missing_extra("h5py", "port") from None
+    try:
+        budget = min(MAX_BYTES, MAX_EXPANSION * Path(path).stat().st_size)
+        with h5py.File(_hdf5(path, budget), "r") as root:
+            file = _File(path, budget)
+            legacy = _legacy_root(file, root)
+            return _KerasTree(file).read(root) if legacy is None else _read_legacy(file, legacy)
+    except DataError:
+        raise
+    except OSError as error:
+        raise _refused(path, "a readable Keras file", error.strerror or str(error)) from error
+    except _DAMAGED as error:
+        raise _refused(path, "an undamaged Keras file", str(error) or repr(error)) from error
+
+
+# What h5py and zipfile raise on damaged files; a RecursionError, on groups without end, is a
+# RuntimeError.
+_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, KeyError, RuntimeError, TypeError, ValueError)
+
+
+def _hdf5(path: str | Path, budget: int) -> str | Path | io.BytesIO:
+    """The HDF5 file, which in a .keras file is unpacked in memory."""
+    import h5py
+
+    if h5py.is_hdf5(path):
+        return path
+    if not zipfile.is_zipfile(path):
+        raise _refused(path, "an HDF5 file or a .keras file", "something else")
+    with zipfile.ZipFile(path) as archive:
+        try:
+            member = archive.getinfo("model.weights.h5")
+        except KeyError:
+            got = f"an archive of {archive.namelist()[:5]}"
+            raise _refused(path, "model.weights.h5 in the archive", got) from None
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise _refused(path, "an archive as Keras writes it", "another compression")
+        if member.file_size > budget:
+            raise _too_large(path, budget, f"{member.file_size} in model.weights.h5")
+        return io.BytesIO(archive.read(member))
+
+
+class _File:
+    """The groups and arrays of an HDF5 file, as far as they lie in it and fit the budget."""
+
+    def __init__(self, path: str | Path, budget: int) -> None:
+        self.path, self.budget, self.declared = path, budget, 0
+
+    def has(self, group: Any, name: str) -> bool:
+        """Whether there is an entry of this name; a link is not followed."""
+        return group.get(name, getlink=True) is not None
+
+    def child(self, group: Any, name: str) -> Any:
+        """What the group holds under one name, never through a link to elsewhere."""
+        import h5py
+
+        link = group.get(name, getlink=True) if name not in ("", ".", "..") else None
+        if link is None:
+            raise _refused(self.path, f"{name!r} in {group.name}", "no such entry")
+        if not isinstance(link, h5py.HardLink):
+            got = f"{name!r} as a {type(link).__name__}"
+            raise _refused(self.path, f"only what lies in the file, in {group.name}", got)
+        return group[name]
+
+    def descend(self, group: Any, path: str) -> Any:
+        """What lies below the group under a path of several names."""
+        for name in path.split("/"):
+            group = self.child(self.checked(group), name)
+        return group
+
+    def checked(self, group: Any) -> Any:
+        """The group, which is one."""
+        import h5py
+
+        if not isinstance(group, h5py.Group):
+            raise _refused(self.path, f"a group at {group.name}", type(group).__name__)
+        return group
+
+    def array(self, dataset: Any) -> "Array":
+        """The numbers of a dataset; bfloat16, which numpy lacks, as float32."""
+        import h5py
+        import numpy as np
+
+        if not isinstance(dataset, h5py.Dataset) or dataset.shape is None:
+            raise _refused(self.path, f"an array at {dataset.name}", type(dataset).__name__)
+        if dataset.external or dataset.is_virtual:
+            kind = "in another file" if dataset.external else "a virtual dataset"
+            raise _refused(self.path, f"an array of the file at {dataset.name}", kind)
+        is_bfloat16 = dataset.dtype == "V2" and dataset.attrs.get("dtype") == "bfloat16"
+        if dataset.dtype.kind not in "biuf" and not is_bfloat16:
+            raise _refused(self.path, f"numbers at {dataset.name}", f"{dataset.dtype}")
+        self.declared += math.prod(dataset.shape) * dataset.dtype.itemsize
+        if self.declared > self.budget:
+            raise _too_large(self.path, self.budget, f"{self.declared} up to {dataset.name}")
+        if is_bfloat16:
+            return _from_bfloat16(dataset[()])
+        return np.asarray(dataset[()], dataset.dtype.newbyteorder("="))
+
+
+def _from_bfloat16(array: "Array") -> "Array":
+    """Float32 whose upper half is the bfloat16."""
+    import numpy as np
+
+    upper = np.frombuffer(array.tobytes(), "<u2").reshape(array.shape)
+    return (upper.astype("u4") << 16).view("f4")
+
+
+def _legacy_root(file: _File, root: Any) -> Any:
+    """The group of an old file whose attributes name the layers, or None."""
+    if file.has(root, "model_weights"):
+        root = file.child(root, "model_weights")
+    return root if {"layer_names", "layer_names0"} & set(root.attrs) else None
+
+
+def _read_legacy(file: _File, root: Any) -> dict[str, LayerWeights]:
+    """The layers that `layer_names` names, each with the weights that its `weight_names` names."""
+    layers = _names(file, file.checked(root), "layer_names")
+    if file.has(root, "top_level_model_weights"):  # weights of the model itself, which few have
+        layers.append("top_level_model_weights")
+    found = {}
+    for layer in layers:
+        group = file.checked(file.descend(root, layer))
+        names = _names(file, group, "weight_names")
+        if names:
+            arrays = tuple(file.array(file.descend(group, name)) for name in names)
+            found[layer] = LayerWeights(tuple(name.removesuffix(":0") for name in names), arrays)
+    return found
+
+
+def _names(file: _File, group: Any, attribute: str) -> list[str]:
+    """Different names out of an attribute, which Keras splits into several where it is long."""
+    import numpy as np
+
+    parts = [attribute]
+    if attribute not in group.attrs:
+        parts = list(takewhile(group.attrs.__contains__, (f"{attribute}{n}" for n in count())))
+    if not parts:
+        raise _refused(file.path, f"the attribute {attribute} of {group.name}", "none")
+    values = [value for part in parts for value in np.atleast_1d(group.attrs[part]).tolist()]
+    if not all(isinstance(value, str | bytes) for value in values):
+        raise _refused(file.path, f"names in {attribute} of {group.name}", f"{values[:3]}")
+    names = [value.decode() if isinstance(value, bytes) else value for value in values]
+    name, times = max(Counter(names).items(), key=lambda item: item[1], default=("", 1))
+    if times > 1:
+        got = f"{name!r} {times} times"
+        raise _refused(file.path, f"different names in {attribute} of {group.name}", got)
+    return names
+
+
+class _KerasTree:
+    """The tree of Keras 3, walked once: a group reached again is a loop, or a bomb."""
+
+    def __init__(self, file: _File) -> None:
+        self.file = file
+        self.found: dict[str, LayerWeights] = {}
+        self.seen: set[int] = set()
+
+    def read(self, root: Any) -> dict[str, LayerWeights]:
+        if not {"layers", "vars"} & set(root):
+            got = f"the entries {list(root)[:5]}"
+            raise _refused(self.file.path, "layers and their vars, or layer_names", got)
+        self.keep(root, list(self.variables(root, "")))
+        self.below(root, but="optimizer")
+        return self.found
+
+    def layer(self, group: Any) -> None:
+        """A layer with all that is inside it, or, without vars, a list of layers."""
+        if self.file.has(group, "vars"):
+            self.keep(group, list(self.gathered(group, "")))
+        else:
+            self.below(group)
+
+    def below(self, group: Any, but: str = "") -> None:
+        for name, child in self.groups(group):
+            if name != but:
+                self.layer(child)
+
+    def gathered(self, group: Any, prefix: str) -> "Iterator[tuple[str, Array]]":
+        """The arrays of a layer, those of layers inside it after its own."""
+        yield from self.variables(group, prefix)
+        for name, child in self.groups(group):
+            if name == "layers":  # of a model
+                self.layer(child)
+            else:
+                yield from self.gathered(child, f"{prefix}{name}/")
+
+    def variables(self, group: Any, prefix: str) -> "Iterator[tuple[str, Array]]":
+        if self.file.has(group, "vars"):
+            variables = self.file.checked(self.file.child(group, "vars"))
+            for name in sorted(variables, key=_order):
+                yield prefix + name, self.file.array(self.file.child(variables, name))
+
+    def groups(self, group: Any) -> Iterator[tuple[str, Any]]:
+        """The groups in a group, but for its vars."""
+        import h5py
+
+        for name in sorted(set(group) - {"vars"}, key=_order):
+            child = self.file.checked(self.file.child(group, name))
+            address = h5py.h5o.get_info(child.id).addr
+            if address in self.seen:
+                raise _refused(self.file.path, "one path to each group", f"{child.name} again")
+            self.seen.add(address)
+            yield name, child
+
+    def keep(self, group: Any, weights: "list[tuple[str, Array]]") -> None:
+        if not weights:
+            return
+        name = self.file.child(group, "vars").attrs.get("name")
+        if not isinstance(name, str):
+            mend = "load it in the newest Keras, which writes the layers' names, and save it again"
+            raise _refused(self.file.path, f"a layer's name at {group.name}/vars", f"{name}", mend)
+        if name in self.found:
+            raise _refused(self.file.path, "different names for the layers", f"{name!r} twice")
+        names, arrays = zip(*weights, strict=True)
+        self.found[name] = LayerWeights(names, arrays)
+
+
+# Layers inside a layer are in alphabetical order, and Keras's get_weights is in this one.
+_INSIDE = (
+    *("forward_layer", "backward_layer"),
+    *("query_dense", "key_dense", "value_dense", "output_dense"),
+)
+
+
+def _order(name: str) -> tuple[int, list[str | int]]:
+    """Numbers in a name count as numbers: conv2d_10 comes after conv2d_9."""
+    parts = re.split(r"(\d+)", name)
+    rank = _INSIDE.index(name) if name in _INSIDE else -1
+    return rank, [int(part) if number % 2 else part for number, part in enumerate(parts)]
+
+
+def _too_large(path: str | Path, budget: int, got: str) -> DataError:
+    return _refused(path, f"at most {budget} bytes of weights", got)
+
+
+_MEND = "check the path, and that the file is what Keras saved; nothing of it was run"
+
+
+def _refused(path: str | Path, expected: str, got: str, mend: str = _MEND) -> DataError:
+    return DataError(f"{path}: expected {expected}, got {got}.\n  To mend it: {mend}.")
