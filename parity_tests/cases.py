@@ -17,6 +17,7 @@ from keras_ref import (
     three_outputs,
     wide_and_deep,
 )
+from parity_tests import image_cases
 from torchbp import models
 from torchbp.losses import ProbBCELoss, ProbCrossEntropyLoss
 from torchbp.parity import Batch, Case, Head, Pair, Sizes
@@ -229,4 +230,12 @@ WIDE_AND_DEEP = Case(
     small=Sizes(batch_size=8),
 )
 
-CASES = [MLP, QUESTION_ANSWERING, POSTS, SHARED_LSTM, IMDB_CONVNET, WIDE_AND_DEEP]
+CASES = [
+    MLP,
+    QUESTION_ANSWERING,
+    POSTS,
+    SHARED_LSTM,
+    IMDB_CONVNET,
+    WIDE_AND_DEEP,
+    *image_cases.CASES,
+]

@@ -18,6 +18,17 @@ COUNTS = {
     "shared-lstm": 20_673,
     "imdb-convnet": 291_937,
     "wide-and-deep": 3_557,
+    "inception-module": 738_176 + 5_130,
+    "residual-identity": 442_752 + 1_290,
+    "residual-projection": 229_760 + 1_290,
+    "batch-norm-after-relu": 10_730,
+    "batch-norm-before-relu": 10_666,
+    "batch-norm-dense": 3_722,
+    "separable-convnet": 28_005,
+    "xception": 22_910_480,
+    "inception-v3": 23_851_784,
+    "resnet50": 25_636_712,
+    "siamese-vision": 20_861_480 + 4_097,
 }
 FLOAT64_BOUNDS = {3: 1e-12, 4: 1e-12, 5: 1e-11, 6: 1e-8, 7: 1e-12}
 
@@ -34,10 +45,11 @@ def records(cases):
 
 @pytest.mark.parametrize("level", LEVEL_NAMES)
 @pytest.mark.parametrize("name", COUNTS)
-def test_every_figure_is_within_its_tolerance(records, name, level):
+def test_every_figure_is_within_its_tolerance(cases, records, name, level):
+    case = next(case for case in cases if case.name == name)
     own = [record for record in records if (record["case"], record["level"]) == (name, level)]
     assert {(record["reference"], record["dtype"]) for record in own} == {
-        (reference, dtype) for reference in REFERENCES for dtype in DTYPES
+        (reference, dtype) for reference in case.references for dtype in DTYPES
     }
     assert [record for record in own if not record["ok"]] == []
 
@@ -52,6 +64,11 @@ def test_no_tolerance_is_loosened(records):
     for record in records:
         if record["dtype"] == "float64":
             assert record["tolerance"] <= FLOAT64_BOUNDS.get(record["level"], 0)
+
+
+def test_every_case_but_the_networks_of_tens_of_layers_is_compared_with_both_backends(cases):
+    one_reference = [case.name for case in cases if case.references != REFERENCES]
+    assert one_reference == ["xception", "inception-v3", "resnet50", "siamese-vision"]
 
 
 def test_training_compares_rmsprop_with_both_backends_and_says_where_it_squares_look_ups(records):
@@ -74,7 +91,7 @@ def test_data_reach_every_weight_and_saturate_no_probability(cases, name):
     assert all(gradient.abs().max() > 0 for gradient in gradients.values())
     for output, head in zip(halves.torch.predict(batch.inputs).values(), case.heads, strict=True):
         if head.loss != "mse":
-            assert output.min() > 1e-3
+            assert output.min() > 1e-2 / max(output.shape[1], 10)
             assert output.max() < 1 - 1e-3
 
 

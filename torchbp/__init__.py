@@ -1,11 +1,12 @@
 """The best practices that Keras made popular, as native PyTorch, proved equal to Keras.
 
-`Input`, `Model`, `Sequential` and `call` build graphs of layers (`torchbp.layers`, and torch's own
-functions), `Trainer` trains any module, `plot_model` draws. `torchbp.models` has the models of the
-chapter, `torchbp.losses` and `torchbp.optim` what torch lacks, `torchbp.parity` the proof.
+`Input`, `Model`, `Sequential` and `call` build graphs of layers (`torchbp.layers`, the modules in
+`torchbp.blocks`, and torch's own functions), `Trainer` trains any module, `plot_model` draws.
+`torchbp.models` has the models of the chapter, `torchbp.losses` and `torchbp.optim` what torch
+lacks, `torchbp.parity` the proof.
 """
 
-from torchbp import data, graph, layers, losses, models, optim, train
+from torchbp import blocks, data, graph, layers, losses, models, optim, train
 from torchbp.graph import Input, Model, Sequential, call, plot_model
 from torchbp.train import Trainer
 
@@ -16,6 +17,7 @@ __all__ = [
     "Model",
     "Sequential",
     "Trainer",
+    "blocks",
     "call",
     "data",
     "graph",

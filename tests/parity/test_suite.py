@@ -151,14 +151,16 @@ def test_optimizers_are_the_chapters():
 
 
 @pytest.mark.parametrize(
-    ("adaptive", "steps", "smooth", "bounds"),
+    ("adaptive", "steps", "smooth", "large", "bounds"),
     [
-        (False, 10, True, (1e-10, 1e-5)),
-        (False, 10, False, (1e-10, 1e-4)),
-        (True, 10, True, (1e-9, 1e-4)),
-        (True, 50, False, (1e-8, 1e-3)),
+        (False, 10, True, False, (1e-10, 1e-5)),
+        (False, 10, False, False, (1e-10, 1e-4)),
+        (False, 10, False, True, (1e-10, 5e-2)),
+        (True, 10, True, False, (1e-9, 1e-4)),
+        (True, 50, False, False, (1e-8, 1e-3)),
+        (True, 10, False, True, (1e-8, 5e-2)),
     ],
 )
-def test_bounds_of_training(adaptive, steps, smooth, bounds):
-    bound = tolerances.training(adaptive, steps, smooth)
+def test_bounds_of_training(adaptive, steps, smooth, large, bounds):
+    bound = tolerances.training(adaptive, steps, smooth, large)
     assert (bound.of("float64"), bound.of("float32")) == bounds

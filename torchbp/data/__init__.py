@@ -8,7 +8,7 @@ tensors. Nothing here downloads, and no file is able to run code. What a Trainer
 Images come from torchvision, which `import_torchvision` imports also beside a torch without CUDA.
 """
 
-from . import babi, posts, reviews, similarity, text
+from . import babi, posts, reviews, similarity, stereo, text
 from .torchvision import import_torchvision
 
-__all__ = ["babi", "import_torchvision", "posts", "reviews", "similarity", "text"]
+__all__ = ["babi", "import_torchvision", "posts", "reviews", "similarity", "stereo", "text"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from functools import cached_property
 from typing import Any
 
@@ -42,6 +43,13 @@ class Bench:
         self.dtype = dtype
         self.device = device
 
+    def halves(self, level: int) -> Halves:
+        """The models in the size for a level."""
+        in_full = level <= 3
+        if self.case.large:
+            in_full = self.dtype == "float32" and level <= 5
+        return self.full if in_full else self.small
+
     @cached_property
     def full(self) -> Halves:
         """The models in full size."""
@@ -76,6 +84,7 @@ class Bench:
         measure: Measure,
         tolerance: float,
         backward: bool = False,
+        only: Collection[str] | None = None,
     ) -> Record:
         """The worst figure over named tensors, and the first that is out of tolerance.
 
@@ -86,11 +95,13 @@ class Bench:
             measure: of a tensor, what it should be, and the largest entry of its layer's tensors.
             tolerance: the bound.
             backward: look for the first from the last layer on, as gradients are computed.
+            only: names of the tensors to measure, if not all of them.
         """
         ours, theirs = tensors
         errors = {
             name: measure(ours[name], expected, self._scale(name, theirs))
             for name, expected in theirs.items()
+            if only is None or name in only
         }
         wrong = [name for name, error in errors.items() if not error <= tolerance]
         more = self.place(wrong[-1] if backward else wrong[0]) if wrong else {}

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from torchbp.parity.keras_setup import REFERENCES
 from torchbp.parity.optimizers import OptimizerPair, chapters_optimizers
+from torchbp.port.layer_weights import Kind
 
 if TYPE_CHECKING:
     import numpy as np
 
-Kind = Literal["linear", "conv", "embedding", "lstm", "gru", "batch_norm"]
 Arrays = dict[str, Any]
 """numpy arrays by name."""
 
@@ -24,7 +25,7 @@ class Pair:
     """A Keras layer and the torch module that stands for it.
 
     Args:
-        keras: the layer's name in the Keras model.
+        keras: the layer's name in the Keras model; `model/layer` in a model inside it.
         torch: the module's name in the torch model, dotted where it is nested.
         kind: how the weights correspond; None for layers without weights.
         value: the torch value that equals the layer's output, where the module's own output does
@@ -114,14 +115,25 @@ class Case:
         heads: the outputs, in order.
         full: the sizes for the levels 1 to 3, the chapter's.
         small: the sizes for the levels 4 to 7, which compute much more.
+        input_axes: by name, the order of a Keras input's dimensions that gives the torch input's;
+            (0, 3, 1, 2) for images.
         seed: of the weights. A case chooses another one where an output comes out near zero: its
             relative error would measure the cancellation in it. Or where training saturates a loss.
         smooth: nothing in the model has a kink (relu, max pooling): in float32 its gradients
             can be compared tightly.
         deep: many layers with kinks. In float32 their training is compared for 10 steps at most;
             later a flipped relu has spread, even between two programs on the same kernels.
+        large: a network of tens of layers. Float64 is computed in the small sizes at all levels,
+            float32 in the full ones up to level 5; float32 training is compared by the loss.
+        shift: normalisations add numbers from -shift to shift. With random weights and small
+            shifts a deep network forgets its input layer by layer, and its normalisations then
+            enlarge rounding until float32 tells nothing; larger ones keep it well-conditioned.
+        zero_gradients: weights, by their torch names, whose gradient is zero in theory, such as
+            the bias before a normalisation. Theirs is compared on the scale of the largest
+            gradient of their layer, since what is left of it is rounding alone.
         optimizers: what level 6 trains with.
         steps: after how many steps of training level 6 compares the weights.
+        references: which of Keras's backends compute the case.
         note: where the two frameworks really differ, and why.
         source: the file that the case was loaded from. A reference that needs a process of its
             own loads it there again.
@@ -138,8 +150,13 @@ class Case:
     seed: int = 0
     smooth: bool = False
     deep: bool = False
+    large: bool = False
+    shift: float = 0.2
+    zero_gradients: tuple[str, ...] = ()
+    input_axes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     optimizers: tuple[OptimizerPair, ...] = field(default_factory=chapters_optimizers)
     steps: tuple[int, ...] = (1, 10, 50)
+    references: tuple[str, ...] = REFERENCES
     note: str = ""
     source: Path | None = None
 

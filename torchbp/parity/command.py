@@ -51,8 +51,11 @@ def parity(
 
     console = console or Console(width=None if sys.stdout.isatty() else 100)
     chosen = load_cases(cases, only)
-    total = len(chosen) * len(dtypes) * len(LEVELS)
-    with _Bars(console, references, total) as bars:
+    totals = {
+        reference: sum(reference in case.references for case in chosen) * len(dtypes) * len(LEVELS)
+        for reference in references
+    }
+    with _Bars(console, totals) as bars:
         records = run(
             chosen, device=device, dtypes=dtypes, references=references, progress=bars.advance
         )
@@ -71,7 +74,7 @@ def parity(
 class _Bars:
     """A progress bar for each reference; they run at the same time."""
 
-    def __init__(self, console: Console, references: Sequence[str], total: int) -> None:
+    def __init__(self, console: Console, totals: dict[str, int]) -> None:
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
         self._progress = Progress(
@@ -85,7 +88,7 @@ class _Bars:
         )
         self._tasks = {
             reference: self._progress.add_task("", total=total, backend=BACKENDS[reference])
-            for reference in references
+            for reference, total in totals.items()
         }
 
     def advance(self, reference: str, done: str) -> None:

@@ -39,6 +39,11 @@ def relative_error_in_layer(value: Tensor, expected: Tensor, layer_scale: float)
     return _ratio(difference(value, expected), size)
 
 
+def difference_in_layer(value: Tensor, expected: Tensor, layer_scale: float) -> float:
+    """max|value - expected| / the layer's largest entry, for what is zero in theory."""
+    return _ratio(difference(value, expected), layer_scale)
+
+
 def relative_l2(value: Tensor, expected: Tensor, layer_scale: float) -> float:
     """Length of the difference over the length of what is expected."""
     if value.shape != expected.shape:

@@ -69,7 +69,8 @@ def _matched(
     case: Case, keras: Values, torch_: Values
 ) -> Iterator[tuple[Pair, list[Tensor] | None, list[Tensor]]]:
     for pair in case.pairs:
-        yield pair, _values_of(pair, torch_), keras.get(pair.keras, [])
+        if pair.keras in keras:  # layers of a model inside show no values of their own
+            yield pair, _values_of(pair, torch_), keras[pair.keras]
 
 
 def _values_of(pair: Pair, values: Values) -> list[Tensor] | None:

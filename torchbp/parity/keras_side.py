@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from torchbp.errors import DataError
-from torchbp.parity.case import Arrays, Batch, Case, Kind, Pair, Sizes
+from torchbp.parity.case import Arrays, Batch, Case, Pair, Sizes
 from torchbp.parity.keras_setup import REFERENCES, backend_here
 from torchbp.parity.optimizers import OptimizerPair, Rounding
-from torchbp.parity.weights import to_keras, to_torch
+from torchbp.port.layer_weights import Kind, to_keras, to_torch
 
 Tensors = dict[str, Tensor]
 
@@ -37,16 +37,38 @@ class KerasSide:
         self.case = case
         self.dtype = dtype
         self.model = case.keras_model(**sizes.model)
-        _draw_weights(self.model, case.seed)
+        _draw_weights(self.model, case.seed, case.shift)
         _turn_dropout_off(self.model)
+        self._calibrate(sizes)
         self.compile("sgd")
+
+    def _calibrate(self, sizes: Sizes) -> None:
+        """Set the moving statistics to those of a batch, so that values keep their size.
+
+        It is another batch than is measured with: its own statistics would change nothing in the
+        moving ones, and hide how they move.
+        """
+        import keras
+
+        norms = [
+            layer
+            for layer in self.model._flatten_layers()
+            if isinstance(layer, keras.layers.BatchNormalization)
+        ]
+        if norms:
+            momenta = [norm.momentum for norm in norms]
+            for norm in norms:
+                norm.momentum = 0.0
+            self.model(self._inputs(self.case.batches(sizes, 2)[1].inputs), training=True)
+            for norm, momentum in zip(norms, momenta, strict=True):
+                norm.momentum = momentum
 
     # Counts and shapes
 
     @property
     def layer_names(self) -> list[str]:
         """The layers in Keras's order, inputs left out."""
-        return [layer.name for layer in _layers(self.model)]
+        return list(_layers_by_path(self.model))
 
     def counts(self, pair: Pair) -> tuple[int, int]:
         """Trainable and non-trainable parameters of a layer; none where there is no such layer."""
@@ -56,6 +78,10 @@ class KerasSide:
     def total_counts(self) -> tuple[int, int]:
         """Trainable and non-trainable parameters of the model."""
         return _count(self.model.trainable_weights), _count(self.model.non_trainable_weights)
+
+    def has_free_sizes(self) -> bool:
+        """Whether another size than the batch's is unknown in some input."""
+        return any(None in tuple(tensor.shape)[1:] for tensor in self.model.inputs)
 
     def symbolic_outputs(self) -> dict[str, tuple[int | None, ...]]:
         """The shape of each output, None where a size is unknown."""
@@ -87,8 +113,8 @@ class KerasSide:
                 if name.startswith(prefix)
             }
             layer = self._layer(pair)
-            arrays = to_keras(kind, own)
-            layer.set_weights([array.numpy() for array in arrays])
+            in_channels = layer.weights[0].shape[-2] if kind in ("depthwise", "separable") else 0
+            layer.set_weights([array.numpy() for array in to_keras(kind, own, in_channels)])
 
     def reloaded(self) -> KerasSide:
         """The same side around the model that its `.keras` file gives."""
@@ -105,7 +131,7 @@ class KerasSide:
     def _in_torch(self, array_of: Any) -> Tensors:
         tensors = {}
         for pair, kind in self._pairs_with_weights():
-            arrays = [torch.tensor(array_of(weight)) for weight in self._layer(pair).weights]
+            arrays = {w.name: torch.tensor(array_of(w)) for w in self._layer(pair).weights}
             for name, tensor in to_torch(kind, arrays).items():
                 tensors[f"{pair.torch}.{name}"] = tensor
         return tensors
@@ -187,13 +213,14 @@ class KerasSide:
     # Names and order
 
     def _layer(self, pair: Pair) -> Any:
-        if pair.keras not in self.layer_names:
+        layers = _layers_by_path(self.model)
+        if pair.keras not in layers:
             raise DataError(
                 f"parity case {self.case.name!r}: expected one of the Keras layers "
-                f"{self.layer_names} in a pair, got {pair.keras!r}.\n"
+                f"{list(layers)} in a pair, got {pair.keras!r}.\n"
                 "  To mend it: correct the pair's first name."
             )
-        return self.model.get_layer(pair.keras)
+        return layers[pair.keras]
 
     def _inputs(self, inputs: Arrays) -> Any:
         arrays = [_named(inputs, tensor.name, self.case) for tensor in self.model.inputs]
@@ -237,23 +264,37 @@ def _torch_gradients(model: Any, inputs: Any, targets: Any, variables: Any) -> A
     return loss, [variable.value.grad for variable in variables]
 
 
-def _draw_weights(model: Any, seed: int) -> None:
+def _draw_weights(model: Any, seed: int, shift: float) -> None:
     """Weights of the size that training starts from; nothing is zero, which would hide faults."""
     import numpy as np
 
     rng = np.random.default_rng(seed)
+    depthwise = {id(weight) for weight in _depthwise_kernels(model)}
     for weight in model.weights:
         shape = tuple(weight.shape)
+        # a channel of a depthwise kernel reads one channel
+        fan_in = math.prod(shape[:-2] if id(weight) in depthwise else shape[:-1])
         if weight.name in ("gamma", "moving_variance"):
             drawn = rng.uniform(0.9, 1.1, shape)
-        elif weight.name in ("bias", "beta", "moving_mean"):
+        elif weight.name == "beta":
+            drawn = rng.uniform(-shift, shift, shape)
+        elif weight.name in ("bias", "moving_mean"):
             drawn = rng.uniform(-0.2, 0.2, shape)
         elif weight.name == "embeddings":
             drawn = rng.uniform(-0.5, 0.5, shape)
         else:
-            limit = math.sqrt(3 / math.prod(shape[:-1]))  # keeps the size of the input
+            limit = math.sqrt(3 / fan_in)  # keeps the size of the input
             drawn = rng.uniform(-limit, limit, shape)
         weight.assign(drawn)
+
+
+def _depthwise_kernels(model: Any) -> list[Any]:
+    import keras
+
+    kinds = keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D
+    separable = keras.layers.SeparableConv1D, keras.layers.SeparableConv2D
+    layers = [layer for layer in model._flatten_layers() if isinstance(layer, (*kinds, *separable))]
+    return [layer.weights[0] for layer in layers]
 
 
 def _turn_dropout_off(model: Any) -> None:
@@ -268,6 +309,16 @@ def _layers(model: Any) -> list[Any]:
     import keras
 
     return [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
+
+
+def _layers_by_path(model: Any, path: str = "") -> dict[str, Any]:
+    """The layers by name; those of a model inside are `model/layer`, after the model itself."""
+    layers = {}
+    for layer in _layers(model):
+        layers[f"{path}{layer.name}"] = layer
+        if hasattr(layer, "layers"):
+            layers |= _layers_by_path(layer, f"{path}{layer.name}/")
+    return layers
 
 
 def _outputs(layer: Any) -> list[Any]:

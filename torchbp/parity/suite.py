@@ -108,15 +108,19 @@ def run(
     _check_known("reference", references, REFERENCES)
     _check_known("level", levels, tuple(LEVELS))
     here = backend_here() or references[0]
-    workers = [
-        Worker(cases, reference, device, dtypes, levels, progress, _cores() // len(references))
+    computing = {
+        reference: [case for case in cases if reference in case.references]
         for reference in references
-        if reference != here
+    }
+    workers = [
+        Worker(own, reference, device, dtypes, levels, progress, _cores() // len(references))
+        for reference, own in computing.items()
+        if reference != here and own
     ]
     try:
         with _threads(_cores() // len(references)):
             records = (
-                run_here(cases, here, device, dtypes, levels, progress)
+                run_here(computing[here], here, device, dtypes, levels, progress)
                 if here in references
                 else []
             )

@@ -33,10 +33,16 @@ FORWARD = Tolerance(1e-12, 1e-5, "whole networks measured: 1.7e-15 and 8.5e-7")
 STATISTICS = Tolerance(1e-13, 2e-6, "moving statistics after one step measured: 2e-16 and 1.3e-7")
 LOSS = Tolerance(1e-13, 1e-6, "the loss of one batch measured: 3e-16 and 9e-8")
 GRADIENT = Tolerance(1e-11, 1e-4, "measured: 5e-15, and 2e-6 where nothing has a kink")
-GRADIENT_LENGTH = Tolerance(1e-11, 1e-2, "relative L2 error; one flipped relu measured 4.7e-3")
+GRADIENT_LENGTH = Tolerance(
+    1e-11,
+    1e-2,
+    "relative L2 error, of all weights as one vector in networks of tens of layers: 4.7e-3",
+)
 GRADIENT_DIRECTION = Tolerance(1e-11, 1e-4, "1 - cosine of the angle: the direction stays")
 SGD_10 = Tolerance(1e-10, 1e-5, "measured: 4e-16 and 1e-7")
 SGD_10_KINKS = Tolerance(1e-10, 1e-4, "small convnets measured: 4e-16 and 2e-7")
+SGD_10_LARGE = Tolerance(1e-10, 5e-2, "Xception measured: 3.4e-16 and 2.3e-2; float32: the loss")
+ADAPTIVE_10_LARGE = Tolerance(1e-8, 5e-2, "Xception measured: 9e-14; float32: as below")
 ADAPTIVE_10 = Tolerance(1e-9, 1e-4, "measured: 6e-13; float32: the loss, weights 2 lr steps")
 ADAPTIVE_50 = Tolerance(1e-8, 1e-3, "measured: 6e-12; float32: the loss, weights 2 lr steps")
 
@@ -53,13 +59,17 @@ def table() -> dict[str, Tolerance]:
         "gradients of nets with kinks in float32, direction": GRADIENT_DIRECTION,
         "10 steps of SGD": SGD_10,
         "10 steps of SGD, nets with kinks": SGD_10_KINKS,
+        "10 steps of SGD, networks of tens of layers": SGD_10_LARGE,
+        "10 steps of RMSprop or Adam, networks of tens of layers": ADAPTIVE_10_LARGE,
         "10 steps of RMSprop or Adam": ADAPTIVE_10,
         "50 steps of RMSprop or Adam": ADAPTIVE_50,
     }
 
 
-def training(adaptive: bool, steps: int, smooth: bool) -> Tolerance:
+def training(adaptive: bool, steps: int, smooth: bool, large: bool) -> Tolerance:
     """The bound on losses, and in float64 on weights, after `steps` optimizer steps."""
+    if large:
+        return ADAPTIVE_10_LARGE if adaptive else SGD_10_LARGE
     if adaptive:
         return ADAPTIVE_10 if steps <= 10 else ADAPTIVE_50
     return SGD_10 if smooth else SGD_10_KINKS

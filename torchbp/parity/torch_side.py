@@ -61,7 +61,7 @@ class TorchSide:
     def unpaired(self) -> dict[str, tuple[int, int]]:
         """The counts of the modules with weights that no pair holds."""
         modules = self._modules()
-        paired = [modules[pair.torch] for pair in self.case.pairs if pair.torch in modules]
+        paired = [modules[p.torch] for p in self.case.pairs if p.kind and p.torch in modules]
         held = {id(tensor) for module in paired for _, tensor in _tensors(module)}
         return {
             name: _counts(module)
@@ -75,7 +75,13 @@ class TorchSide:
             return None
         nodes = {node.name: node for node in self.model.nodes}
         refs = self._by_head(self.model.outputs)
-        return {name: _shape(nodes[ref.name].output, ref.path) for name, ref in refs.items()}
+        shapes = {name: _shape(nodes[ref.name].output, ref.path) for name, ref in refs.items()}
+        return {
+            head.name: tuple(shapes[head.name][axis] for axis in head.axes)
+            if head.axes
+            else shapes[head.name]
+            for head in self.case.heads
+        }
 
     # Weights
 
@@ -235,7 +241,11 @@ class TorchSide:
         return [pair for pair in self.case.pairs if pair.kind is not None]
 
     def _inputs(self, inputs: Arrays) -> list[Tensor]:
-        return [self._tensor(array) for array in inputs.values()]
+        axes = self.case.input_axes
+        return [
+            self._tensor(array).permute(axes[name]) if name in axes else self._tensor(array)
+            for name, array in inputs.items()
+        ]
 
     def _tensor(self, array: Any) -> Tensor:
         dtype = self.dtype if array.dtype.kind == "f" else torch.int64
@@ -281,7 +291,8 @@ def _keep(values: dict[str, list[Tensor]], name: str, output: Any) -> None:
     """Keep a tensor, or the first of several, such as an LSTM's output without its state."""
     first = output[0] if isinstance(output, tuple) else output
     if isinstance(first, Tensor):
-        values.setdefault(name, []).append(first.detach().cpu())
+        # a copy: an activation may work in place
+        values.setdefault(name, []).append(first.detach().cpu().clone())
 
 
 def _tensors(module: nn.Module, recurse: bool = True) -> Iterator[tuple[str, Tensor]]:

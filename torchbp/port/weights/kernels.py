@@ -289,8 +289,7 @@ def batch_norm_to_torch(
         moving_variance: (C,).
 
     Returns:
-        weight, bias, running_mean and running_var: the same values. torch's layers have weight
-        and bias or neither: give ones for a gamma that is None, zeros for a beta.
+        weight, bias, running_mean and running_var: the same values, None where None came.
 
     Raises:
         ShapeError: the four are not vectors of one length.
