@@ -7,10 +7,14 @@ import sys
 from functools import cache
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
+from torchbp import models
 from torchbp.data import babi, posts, similarity
+from torchbp.port.applications import layer_places
+from torchbp.port.layer_weights import to_keras
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 QUICK = ("--quick", "--batch-size", "64", "--seed", "3")
@@ -41,6 +45,12 @@ REPORTS = {
         rf"baseline, the more frequent sentiment{PERCENT}",
         rf"baseline, counts of words{PERCENT}",
         rf"model, the convnet{PERCENT}",
+    ],
+    "two_cameras": [
+        r"60 held-out pairs told right",
+        rf"baseline, the more frequent answer{PERCENT}",
+        rf"baseline, the left eye alone{PERCENT}",
+        rf"model, both eyes{PERCENT}",
     ],
     "wide_and_deep": [
         r"450 held-out digits +right +loss",
@@ -85,7 +95,8 @@ def test_script_shows_its_model_and_reports_beside_its_baselines(name):
 
 def test_every_script_is_listed_and_short_enough_to_be_read():
     scripts = sorted(SCRIPTS.glob("*.py"))
-    assert [path.stem for path in scripts] == sorted(REPORTS)
+    with_own_tests = ["patterns"]
+    assert [path.stem for path in scripts] == sorted([*REPORTS, *with_own_tests])
     for path in scripts:
         assert len(path.read_text(encoding="utf-8").splitlines()) < 100, path.name
 
@@ -118,6 +129,26 @@ def test_script_reads_the_users_file(name, write, held_out, tmp_path):
     write(path)
     output = run(name, "--quick", "--data", path)
     assert re.search(rf"\b{held_out} held-out", output)
+
+
+@pytest.mark.slow
+def test_two_cameras_take_weights_from_a_file(tmp_path):
+    """A file of Xception's weights as Keras publishes it; its statistics are those of no image."""
+    path = tmp_path / "xception_notop.h5"
+    network = models.Xception(include_top=False)
+    with h5py.File(path, "w") as file:
+        places = layer_places(network)
+        file.attrs["layer_names"] = list(places)
+        for name, place in places.items():
+            module = network.get_submodule(place.module)
+            tensors = {n: t.detach() for n, t in module.state_dict().items() if "num" not in n}
+            arrays = to_keras(place.kind, tensors, in_channels=len(next(iter(tensors.values()))))
+            file.create_group(name).attrs["weight_names"] = [f"{i}:0" for i in range(len(arrays))]
+            for i, array in enumerate(arrays):
+                file[name][f"{i}:0"] = array.numpy()
+    output = run("two_cameras", "--quick", "--weights", path)
+    assert re.search(r"Non-trainable params: 20,861,480", output)
+    assert re.search(r"60 held-out pairs told right", output)
 
 
 @pytest.mark.slow
