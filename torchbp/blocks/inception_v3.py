@@ -6,7 +6,7 @@ behind each other, 7x7 is 1x7 and 7x1, and in E 3x3 is 1x3 beside 3x1.
 Source: Szegedy et al. 2015, https://arxiv.org/abs/1512.00567
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from torch import nn
 
@@ -16,21 +16,7 @@ from torchbp.layers import BatchNorm2d, ReLU
 Make = Callable[..., nn.Module]
 
 
-class _InceptionV3(Inception):
-    """A module with normalisation; its branches are the subclass's."""
-
-    def __init__(
-        self,
-        in_channels: int,
-        branches: Sequence[Branch],
-        norm: Make | None,
-        activation: Make | None,
-        name: str | None,
-    ) -> None:
-        super().__init__(in_channels, branches, norm=norm, activation=activation, name=name)
-
-
-class InceptionA(_InceptionV3):
+class InceptionA(Inception):
     """1x1, 5x5, twice 3x3, and pooling.
 
     Args:
@@ -64,10 +50,10 @@ class InceptionA(_InceptionV3):
             [ConvStep(64, 1), ConvStep(96, 3), ConvStep(96, 3)],
             [PoolStep(3), ConvStep(pool_channels, 1)],
         ]
-        super().__init__(in_channels, branches, norm, activation, name)
+        super().__init__(in_channels, branches, norm=norm, activation=activation, name=name)
 
 
-class InceptionB(_InceptionV3):
+class InceptionB(Inception):
     """3x3, twice 3x3 and pooling, all with stride 2 and without padding.
 
     Args:
@@ -98,10 +84,10 @@ class InceptionB(_InceptionV3):
             [ConvStep(64, 1), ConvStep(96, 3), ConvStep(96, 3, 2, 0)],
             [PoolStep(3, 2, 0, "max")],
         ]
-        super().__init__(in_channels, branches, norm, activation, name)
+        super().__init__(in_channels, branches, norm=norm, activation=activation, name=name)
 
 
-class InceptionC(_InceptionV3):
+class InceptionC(Inception):
     """1x1, 7x7, twice 7x7, and pooling; 7x7 as 1x7 and 7x1.
 
     Args:
@@ -142,10 +128,10 @@ class InceptionC(_InceptionV3):
             ],
             [PoolStep(3), ConvStep(192, 1)],
         ]
-        super().__init__(in_channels, branches, norm, activation, name)
+        super().__init__(in_channels, branches, norm=norm, activation=activation, name=name)
 
 
-class InceptionD(_InceptionV3):
+class InceptionD(Inception):
     """3x3, 7x7 with 3x3, and pooling, all with stride 2 and without padding.
 
     Args:
@@ -181,10 +167,10 @@ class InceptionD(_InceptionV3):
             ],
             [PoolStep(3, 2, 0, "max")],
         ]
-        super().__init__(in_channels, branches, norm, activation, name)
+        super().__init__(in_channels, branches, norm=norm, activation=activation, name=name)
 
 
-class InceptionE(_InceptionV3):
+class InceptionE(Inception):
     """1x1, 3x3, twice 3x3, and pooling; the last 3x3 of a branch as 1x3 beside 3x1.
 
     Args:
@@ -217,4 +203,4 @@ class InceptionE(_InceptionV3):
             [ConvStep(448, 1), ConvStep(384, 3), beside],
             [PoolStep(3), ConvStep(192, 1)],
         ]
-        super().__init__(in_channels, branches, norm, activation, name)
+        super().__init__(in_channels, branches, norm=norm, activation=activation, name=name)

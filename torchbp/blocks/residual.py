@@ -70,33 +70,38 @@ class Residual(Layer):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Record the call, with a projection where one is needed, or compute."""
-        input = next(iter((*args, *kwargs.values())), None)
-        if self._may_project and isinstance(input, SymbolicTensor):
-            self._project(input)
-            self._may_project = False
+        if self._may_project:
+            input = next(iter((*args, *kwargs.values())), None)
+            if isinstance(input, SymbolicTensor):
+                self._project(input)
+                self._may_project = False
         return super().__call__(*args, **kwargs)
 
     def forward(self, input: Tensor) -> Tensor:
         """The sum of branch and shortcut."""
         output = self.branch(input)
         shortcut = self.shortcut(input)
-        if output.shape != shortcut.shape:
+        if not isinstance(output, Tensor) or output.shape != shortcut.shape:
+            got = [tuple(t.shape) if isinstance(t, Tensor) else type(t) for t in (output, shortcut)]
             raise ShapeError(
                 f"{type(self).__name__}: expected a branch and a shortcut with outputs of one "
-                f"shape, got {tuple(output.shape)} and {tuple(shortcut.shape)}.\n"
+                f"shape, got {got[0]} and {got[1]}.\n"
                 "  To mend it: give shortcut=, such as a 1x1 convolution with the channels and the "
-                "stride of the branch, or call the block on an Input, where it makes one."
+                "stride of the branch; a block that is itself called on an Input, and not inside "
+                "another module, makes it."
             )
         return output + shortcut
 
     def _project(self, input: SymbolicTensor) -> None:
         output = call(self.branch, input)
+        if not isinstance(output, SymbolicTensor):
+            return  # the call itself says what does not fit
         before, after = input.samples, output.samples
         if all(a.shape == b.shape for a, b in zip(before, after, strict=True)):
             return
         sizes = [(tuple(a.shape), tuple(b.shape)) for a, b in zip(before, after, strict=True)]
         projection = _projection(sizes)
-        if projection is not None:  # else the call itself says what does not fit
+        if projection is not None:
             weight = next(self.branch.parameters(), torch.empty(0, dtype=input.dtype))
             self.shortcut = projection.to(weight.device, weight.dtype)
 
