@@ -46,8 +46,8 @@ _MAX_POOL: dict[int, Callable[..., Any]] = {1: _max_pool1d, 2: F.max_pool2d, 3: 
 _AVG_POOL: dict[int, Callable[..., Tensor]] = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
 
 
-class _MaxPool(Layer):
-    """torch's pooling of maxima, with padding="same"."""
+class _Pool(Layer):
+    """A pooling of torch's that takes padding="same"."""
 
     num_dims: int
     padding: Any
@@ -62,6 +62,18 @@ class _MaxPool(Layer):
     ) -> None:
         check_padding(self, padding)
         super().__init__(kernel_size, stride, padding, *args, **kwargs)
+        if padding == "same":
+            self.padding = padding  # AvgPool1d takes the word for a tuple of letters
+            if getattr(self, "divisor_override", None) is not None:
+                raise ShapeError(
+                    f"{type(self).__name__}: expected no divisor_override with padding='same', "
+                    f"which divides by the number of cells inside, got {self.divisor_override}.\n"
+                    "  To mend it: leave it out, or give the padding in numbers."
+                )
+
+
+class _MaxPool(_Pool):
+    """torch's pooling of maxima, with padding="same"."""
 
     def forward(self, input: Tensor) -> Any:
         """The maxima, and with `return_indices` where they stand."""
@@ -95,30 +107,8 @@ class _MaxPool(Layer):
         return function(padded, kernel_size, stride, none, dilation, False, False)
 
 
-class _AvgPool(Layer):
+class _AvgPool(_Pool):
     """torch's pooling of means, with padding="same"."""
-
-    num_dims: int
-    padding: Any
-
-    def __init__(
-        self,
-        kernel_size: int | tuple[int, ...],
-        stride: int | tuple[int, ...] | None = None,
-        padding: str | int | tuple[int, ...] = 0,
-        *args: Any,
-        **kwargs: Any,
-    ) -> None:
-        check_padding(self, padding)
-        super().__init__(kernel_size, stride, padding, *args, **kwargs)
-        if padding == "same":
-            self.padding = padding  # AvgPool1d takes the word for a tuple of letters
-            if getattr(self, "divisor_override", None) is not None:
-                raise ShapeError(
-                    f"{type(self).__name__}: expected no divisor_override with padding='same', "
-                    f"which divides by the number of cells inside, got {self.divisor_override}.\n"
-                    "  To mend it: leave it out, or give the padding in numbers."
-                )
 
     def forward(self, input: Tensor) -> Tensor:
         """The means."""
