@@ -23,10 +23,11 @@ from keras_ref import (
 from torchbp import Input, Model, layers, models
 from torchbp.blocks import ConvNormAct
 from torchbp.losses import ProbBCELoss, ProbCrossEntropyLoss
-from torchbp.parity import Batch, Case, Head, Pair, Sizes, chapters_optimizers
+from torchbp.parity import Batch, Case, Head, Pair, Sizes, chapters_optimizers, sgd
 from torchbp.port.applications import layer_places
 
 SGD, RMSPROP, ADAM = chapters_optimizers()
+SMALL_STEPS = sgd(lr=1e-4)  # from random weights, larger ones saturate a probability
 CHANNELS_LAST = (0, 2, 3, 1)  # torch's (N, C, H, W) in Keras's order, (N, H, W, C)
 CHANNELS_FIRST = (0, 3, 1, 2)
 NORM = partial(layers.BatchNorm2d, eps=1e-3, momentum=0.01, biased_running_var=True)
@@ -276,9 +277,7 @@ def network_pairs(network_class, block_outputs, keras="", torch_=""):
     return tuple(pairs)
 
 
-def network(
-    name, network_class, build, block_outputs, side, smallest, optimizers, zero_gradients=()
-):
+def network(name, network_class, build, block_outputs, side, smallest, optimizers, **more):
     def in_graph(size, num_classes):
         images = Input((3, size, size), name="images")
         return Model(images, network_class(num_classes, name="network")(images))
@@ -295,12 +294,11 @@ def network(
         input_axes={"images": CHANNELS_FIRST},
         deep=True,
         large=True,
-        shift=3.0,
-        zero_gradients=zero_gradients,
         optimizers=optimizers,
         steps=(1, 10),
         references=("keras-tensorflow",),
         note=SPREADING,
+        **more,
     )
 
 
@@ -311,7 +309,7 @@ XCEPTION = network(
     {f"features.{i}": "add" if i == 2 else f"add_{i - 2}" for i in range(2, 14)},
     side=299,
     smallest=71,
-    optimizers=(SGD, ADAM),
+    optimizers=(SMALL_STEPS, ADAM),
 )
 INCEPTION_V3 = network(
     "inception-v3",
@@ -320,7 +318,8 @@ INCEPTION_V3 = network(
     {f"features.{i}": f"mixed{i - 7}" for i in range(7, 18)},
     side=299,
     smallest=139,
-    optimizers=(SGD,),
+    optimizers=(SMALL_STEPS,),
+    shift=3.0,
 )
 RESNET = network(
     "resnet50",
@@ -333,7 +332,8 @@ RESNET = network(
     },
     side=224,
     smallest=96,
-    optimizers=(SGD,),
+    optimizers=(SMALL_STEPS,),
+    shift=3.0,
     # every convolution has a bias, and a normalisation takes it away again
     zero_gradients=tuple(
         f"network.{place.module}.bias"
@@ -378,8 +378,7 @@ SIAMESE = Case(
     input_axes={"left": CHANNELS_FIRST, "right": CHANNELS_FIRST},
     deep=True,
     large=True,
-    shift=3.0,
-    optimizers=(SGD,),
+    optimizers=(SMALL_STEPS,),
     steps=(1, 10),
     references=("keras-tensorflow",),
     note=SPREADING,

@@ -8,7 +8,7 @@ outputs in training mode, gradients, training, and the trip back into Keras and 
 
 from torchbp.parity.case import Batch, Case, Head, Pair, Sizes
 from torchbp.parity.keras_setup import REFERENCES
-from torchbp.parity.optimizers import OptimizerPair, chapters_optimizers
+from torchbp.parity.optimizers import OptimizerPair, chapters_optimizers, sgd
 from torchbp.parity.suite import DTYPES, load_cases, run
 
 __all__ = [
@@ -23,4 +23,5 @@ __all__ = [
     "chapters_optimizers",
     "load_cases",
     "run",
+    "sgd",
 ]

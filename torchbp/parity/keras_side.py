@@ -71,8 +71,13 @@ class KerasSide:
         return list(_layers_by_path(self.model))
 
     def counts(self, pair: Pair) -> tuple[int, int]:
-        """Trainable and non-trainable parameters of a layer; none where there is no such layer."""
+        """Trainable and non-trainable parameters of a layer.
+
+        The layers of a model inside count by themselves, and it has no others.
+        """
         layer = self._layer(pair)
+        if hasattr(layer, "layers"):
+            return 0, 0
         return _count(layer.trainable_weights), _count(layer.non_trainable_weights)
 
     def total_counts(self) -> tuple[int, int]:

@@ -39,7 +39,7 @@ class OptimizerPair:
 def chapters_optimizers() -> tuple[OptimizerPair, ...]:
     """SGD with momentum, the chapter's RMSprop, and Adam, in Keras's defaults otherwise."""
     return (
-        OptimizerPair("sgd", _keras_sgd, _torch_sgd, lr=1e-2, adaptive=False, steps=10),
+        sgd(lr=1e-2),
         OptimizerPair("rmsprop", _keras_rmsprop, _torch_rmsprop, lr=1e-3),
         OptimizerPair("adam", _keras_adam, _torch_adam, lr=1e-3),
     )
@@ -59,14 +59,18 @@ def _through_float32(constant: float) -> float:
     return torch.tensor(constant, dtype=torch.float32).item()
 
 
-def _keras_sgd(rounded: Rounding) -> Any:
-    import keras
+def sgd(lr: float) -> OptimizerPair:
+    """SGD with momentum."""
 
-    return keras.optimizers.SGD(1e-2, momentum=rounded(0.9))
+    def in_keras(rounded: Rounding) -> Any:
+        import keras
 
+        return keras.optimizers.SGD(lr, momentum=rounded(0.9))
 
-def _torch_sgd(model: nn.Module, rounded: Rounding) -> torch.optim.Optimizer:
-    return SGD(model.parameters(), lr=1e-2, momentum=rounded(0.9), lr_in_momentum=True)
+    def in_torch(model: nn.Module, rounded: Rounding) -> torch.optim.Optimizer:
+        return SGD(model.parameters(), lr=lr, momentum=rounded(0.9), lr_in_momentum=True)
+
+    return OptimizerPair("sgd", in_keras, in_torch, lr, adaptive=False, steps=10)
 
 
 def _keras_rmsprop(rounded: Rounding) -> Any:
