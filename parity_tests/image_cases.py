@@ -310,6 +310,7 @@ XCEPTION = network(
     side=299,
     smallest=71,
     optimizers=(SMALL_STEPS, ADAM),
+    shift=1.0,
 )
 INCEPTION_V3 = network(
     "inception-v3",
@@ -379,6 +380,7 @@ SIAMESE = Case(
     deep=True,
     large=True,
     optimizers=(SMALL_STEPS,),
+    shift=1.0,
     steps=(1, 10),
     references=("keras-tensorflow",),
     note=SPREADING,

@@ -25,7 +25,7 @@ from torchbp.layers import (
     SeparableConv2d,
 )
 
-N, C = 16, 8  # of fewer images torch takes another kernel for 1x1 on one thread, which copies
+N, C = 16, 16  # of fewer images torch takes another kernel for 1x1 on one thread, which copies
 COPIES = {"aten::constant_pad_nd", "aten::pad", "aten::copy_", "aten::contiguous", "aten::clone",
           "aten::_to_copy", "aten::cat", "aten::index"}  # fmt: skip
 FORMATS = [torch.contiguous_format, torch.channels_last]

@@ -1,6 +1,9 @@
 """Sizes and places of windows, for any size, kernel, stride and dilation."""
 
+import os
 import re
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -9,6 +12,7 @@ from torch.nn import functional as F
 
 from torchbp import layers
 from torchbp.errors import ShapeError
+from torchbp.layers import Conv2d
 
 CONVOLVE = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 SPREAD = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
@@ -236,3 +240,39 @@ def test_what_cannot_be_done_is_told(message):
     error = ValueError if message.startswith("Invalid") else ShapeError
     with pytest.raises(error, match=re.compile(message, re.DOTALL)):
         REFUSED[message]()
+
+
+FEW_PIXELS = """
+import torch
+from torchbp.layers import Conv2d
+torch.set_num_threads(1)
+for seed in range(60):
+    torch.manual_seed(seed)
+    layer = Conv2d({channels}, 16, 1, stride=2, padding={padding!r})
+    x = torch.randn(4, 10, 10, {channels}).permute(0, 3, 1, 2).requires_grad_()
+    layer(x).sum().backward()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("channels", "padding"), [(3, 0), (6, "same"), (12, 0)])
+def test_a_strided_1x1_convolution_over_few_channels_writes_where_it_may(channels, padding):
+    """oneDNN's own, on a CPU with AVX2, ends the process in this loop."""
+    done = subprocess.run(
+        [sys.executable, "-c", FEW_PIXELS.format(channels=channels, padding=padding)],
+        env=os.environ | {"MALLOC_CHECK_": "3"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("size", [(9, 10), (10, 9)])
+def test_a_strided_1x1_convolution_over_few_channels_is_torchs(size):
+    x = torch.randn(2, 6, *size, dtype=torch.float64, requires_grad=True)
+    layer = Conv2d(6, 4, 1, stride=(2, 3), groups=2, padding="same").double()
+    expected = F.conv2d(x, layer.weight, layer.bias, stride=(2, 3), groups=2)
+    torch.testing.assert_close(layer(x), expected, rtol=1e-14, atol=1e-14)
+    grads = (torch.autograd.grad(y.square().sum(), x)[0] for y in (layer(x), expected))
+    torch.testing.assert_close(*grads, rtol=1e-13, atol=1e-13)

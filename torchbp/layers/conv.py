@@ -36,8 +36,9 @@ class _Conv(Layer):
         **kwargs: Any,
     ) -> None:
         # torch's class refuses a stride, and warns of an odd number of cells
-        sizes = (per_dim(value, self.num_dims) for value in (kernel_size, stride, dilation))
+        sizes = [per_dim(value, self.num_dims) for value in (kernel_size, stride, dilation)]
         uneven = any(s != 1 or (k - 1) * d % 2 for k, s, d in zip(*sizes, strict=False))
+        strided = any(step != 1 for step in sizes[1])
         self._own_padding = padding == "causal" or (padding == "same" and uneven)
         if padding == "causal" and self.num_dims != 1:
             raise ShapeError(
@@ -57,10 +58,24 @@ class _Conv(Layer):
         )
         if self._own_padding:
             self.padding = padding
+        # Up to 3.12 at least, oneDNN writes outside of its memory in the backward pass of a 1x1
+        # convolution with a stride over fewer than 16 channels, if they come last:
+        # https://github.com/uxlfoundation/oneDNN/issues/6035. Without a stride it does not.
+        self._sees_few_pixels = (
+            in_channels < 16
+            and strided
+            and all(size == 1 for size in self.kernel_size)
+            and padding in ("same", "valid", 0, (0,) * self.num_dims)
+        )
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        convolve: Callable[..., Tensor]
+        if self._sees_few_pixels and input.device.type == "cpu" and not input.is_contiguous():
+            steps: list[Any] = [slice(None, None, step) for step in self.stride]
+            convolve = _CONVOLVE[self.num_dims]
+            return convolve(input[(..., *steps)], weight, bias, groups=self.groups)
         if not self._own_padding:
-            convolve: Callable[..., Tensor] = super()._conv_forward  # type: ignore[misc]
+            convolve = super()._conv_forward  # type: ignore[misc]
             return convolve(input, weight, bias)
         around = self._cells_around(input)
         native = [0] * self.num_dims

@@ -108,29 +108,46 @@ def run(
     _check_known("reference", references, REFERENCES)
     _check_known("level", levels, tuple(LEVELS))
     here = backend_here() or references[0]
-    computing = {
-        reference: [case for case in cases if reference in case.references]
-        for reference in references
-    }
+    shares = _shares(cases, references, here)
+    threads = max(1, _cores() // max(1, len(shares)))
     workers = [
-        Worker(own, reference, device, dtypes, levels, progress, _cores() // len(references))
-        for reference, own in computing.items()
-        if reference != here and own
+        Worker(own, reference, device, dtypes, levels, progress, threads)
+        for reference, in_worker, own in shares
+        if in_worker
     ]
+    records: list[Record] = []
     try:
-        with _threads(_cores() // len(references)):
-            records = (
-                run_here(computing[here], here, device, dtypes, levels, progress)
-                if here in references
-                else []
-            )
+        with _threads(threads):
+            for reference, in_worker, own in shares:
+                if not in_worker:
+                    records += run_here(own, reference, device, dtypes, levels, progress)
         for worker in workers:
             records += worker.records()
     finally:
         for worker in workers:
             worker.stop()
-    order = {reference: i for i, reference in enumerate(references)}
-    return sorted(records, key=lambda record: order[record["reference"]])
+    of_reference = {reference: i for i, reference in enumerate(references)}
+    of_case = {case.name: i for i, case in enumerate(cases)}
+    return sorted(records, key=lambda r: (of_reference[r["reference"]], of_case[r["case"]]))
+
+
+def _shares(
+    cases: Sequence[Case], references: Sequence[str], here: str
+) -> list[tuple[str, bool, list[Case]]]:
+    """Who computes what: the reference, whether in a process of its own, and its cases.
+
+    A process has one reference. The large networks have one to themselves, as they take as long as
+    all the rest; a single case that is in no file can only be computed here.
+    """
+    shares = []
+    for reference in references:
+        own = [case for case in cases if reference in case.references]
+        apart = [case for case in own if case.large and case.source is not None]
+        rest = [case for case in own if case not in apart]
+        if not rest:
+            apart, rest = [], apart
+        shares += [(reference, True, apart), (reference, reference != here, rest)]
+    return [share for share in shares if share[2]]
 
 
 def run_here(
