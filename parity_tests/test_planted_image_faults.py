@@ -97,7 +97,7 @@ def no_shortcut(model):
 
 @planted(PROJECTION, 1, "shortcut")
 def projection_without_a_bias(model):
-    model.residual.shortcut = layers.Conv2d(6, 12, 1, 2, bias=False)
+    model.residual.shortcut = layers.Conv2d(16, 24, 1, 2, bias=False)
 
 
 @planted(PROJECTION, 3, "shortcut")

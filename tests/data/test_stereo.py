@@ -6,7 +6,7 @@ from torchbp.data import stereo
 
 
 def places(images):
-    """Where the object stands in each image, in widths: the centre of what is brighter than noise."""
+    """Where the object stands, in widths: the centre of what is brighter than the noise."""
     light = images.mean(1).clamp(min=0.2) - 0.2  # (N, side, side)
     columns = torch.linspace(0, 1, light.shape[-1])
     return (light.sum(1) * columns).sum(-1) / light.sum((1, 2))
