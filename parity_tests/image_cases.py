@@ -98,6 +98,9 @@ INCEPTION = Case(
     small=sizes(4, 9, channels=16, width=8),
     input_axes={"features": CHANNELS_FIRST},
     deep=True,
+    references=("keras-tensorflow",),
+    note="On its torch backend Keras counts padded cells in an average pooling with padding "
+    '"same", against its own documentation and TensorFlow: 8e-4 apart on these data.',
 )  # fmt: skip
 
 
@@ -252,6 +255,7 @@ SEPARABLE = Case(
     heads=CLASSES,
     full=sizes(4, 64),
     small=sizes(4, 21),
+    seed=1,  # with 0 one relu is within rounding of zero, and Adam makes a whole step of it
     input_axes={"image": CHANNELS_FIRST},
     deep=True,
     steps=(1, 10),

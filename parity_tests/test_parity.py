@@ -66,9 +66,12 @@ def test_no_tolerance_is_loosened(records):
             assert record["tolerance"] <= FLOAT64_BOUNDS.get(record["level"], 0)
 
 
-def test_every_case_but_the_networks_of_tens_of_layers_is_compared_with_both_backends(cases):
-    one_reference = [case.name for case in cases if case.references != REFERENCES]
-    assert one_reference == ["xception", "inception-v3", "resnet50", "siamese-vision"]
+def test_networks_and_where_keras_on_torch_is_wrong_are_compared_with_tensorflow_alone(cases):
+    alone = {case.name: case for case in cases if case.references != REFERENCES}
+    assert list(alone) == [
+        "inception-module", "xception", "inception-v3", "resnet50", "siamese-vision"
+    ]  # fmt: skip
+    assert all(case.references == REFERENCES[:1] and case.note for case in alone.values())
 
 
 def test_training_compares_rmsprop_with_both_backends_and_says_where_it_squares_look_ups(records):
