@@ -99,8 +99,8 @@ INCEPTION = Case(
     input_axes={"features": CHANNELS_FIRST},
     deep=True,
     references=("keras-tensorflow",),
-    note="On its torch backend Keras counts padded cells in an average pooling with padding "
-    '"same", against its own documentation and TensorFlow: 8e-4 apart on these data.',
+    note='Where an average pooling with padding "same" pads unevenly, Keras on torch repeats the '
+    "border and counts it, TensorFlow counts the cells inside alone: 8e-4 apart on these data.",
 )  # fmt: skip
 
 
