@@ -1,9 +1,16 @@
 """What every test and doctest starts from: a fixed seed, and torch and nn at hand in doctests."""
 
+import importlib.util
+
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+
+from torchbp.data import import_torchvision
+
+if importlib.util.find_spec("torchvision"):  # torchmetrics imports it, and would stumble
+    import_torchvision()
 
 
 @pytest.fixture(autouse=True)

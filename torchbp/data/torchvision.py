@@ -2,7 +2,8 @@
 
 PyPI's torchvision is built for CUDA. Next to a torch without CUDA its library of operators does
 not load, torchvision goes on without, and then stumbles: it describes two of them to torch's
-compiler, `nms` and `qnms`, which were never declared. Once they are declared the import succeeds,
+compiler, `nms` and `qnms`, which were never declared. Whatever imports torchvision where it is
+installed, torchmetrics for one, stumbles with it. Once they are declared the import succeeds,
 and models, transforms and data sets work; they need no compiled operator. `torchvision.ops.nms`
 and the detection models then say themselves that the operators are missing.
 """
