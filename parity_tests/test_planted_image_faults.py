@@ -176,24 +176,24 @@ def pointwise_before_depthwise_channels(model):
     model.sepconv_4.depthwise.register_forward_hook(lambda *call: call[-1].flip(1))
 
 
-@planted(XCEPTION, 3, "add", pytest.mark.slow)
-def xceptions_first_pooling_with_padding_on_both_sides(model):
-    model.network.features[2].branch[2] = layers.MaxPool2d(3, 2, 0, ceil_mode=True)
+@planted(XCEPTION, 3, "add_1", pytest.mark.slow)
+def xceptions_pooling_with_padding_on_both_sides(model):
+    model.network.features[3].branch[2] = layers.MaxPool2d(3, 2, 1)
 
 
 @planted(XCEPTION, 3, "add_3", pytest.mark.slow)
 def one_of_xceptions_identities_left_out(model):
     block = model.network.features[5]
-    block.forward = block.branch
+    block.forward = lambda x: block.branch(x)
 
 
-@planted(INCEPTION_V3, 3, "mixed0", pytest.mark.slow)
+@planted(INCEPTION_V3, 3, "conv2d_11", pytest.mark.slow)  # what reads the pooling
 def inceptions_poolings_count_their_padding(model):
     pool = layers.AvgPool2d(3, 1, 1)
     model.network.features[7].branches[3][0] = pool
 
 
-@planted(RESNET, 3, "conv3_block1_1_conv", pytest.mark.slow)
+@planted(RESNET, 2, "conv3_block1_1_conv", pytest.mark.slow)
 def torchvisions_stride_in_the_3x3_convolution(model):
     branch = model.network.features[5].residual.branch
     first, second = branch[0].conv, branch[1].conv
