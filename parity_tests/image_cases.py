@@ -229,6 +229,7 @@ DENSE_NORM = Case(
     heads=CLASSES,
     full=Sizes(batch_size=32),
     small=Sizes(batch_size=16),
+    seed=4,  # no probability of a target is small
     deep=True,
 )
 
