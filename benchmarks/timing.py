@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -56,17 +56,18 @@ def compare(
         else:
             first, second = seconds(torchbp, calls, clock), seconds(peer, calls, clock)
         pairs.append((first, second))
-    ratios = [first / second for first, second in pairs]
+    ours, theirs = zip(*pairs, strict=True)
+    return comparison(name, ours, theirs, limit)
+
+
+def comparison(
+    name: str, ours: Sequence[float], theirs: Sequence[float], limit: float | None = None
+) -> Comparison:
+    """The comparison that the seconds of both sides, turn by turn, give."""
+    ratios = [first / second for first, second in zip(ours, theirs, strict=True)]
     low, middle, high = statistics.quantiles(ratios, n=4)
-    return Comparison(
-        name,
-        middle,
-        low,
-        high,
-        statistics.median(first for first, _ in pairs) * 1000,
-        statistics.median(second for _, second in pairs) * 1000,
-        limit,
-    )
+    milliseconds = [statistics.median(times) * 1000 for times in (ours, theirs)]
+    return Comparison(name, middle, low, high, *milliseconds, limit)
 
 
 def clock_for(device: str) -> Callable[[], float]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,10 +19,10 @@ from torch import nn
 
 from benchmarks import vision_by_hand
 from benchmarks.keras_worker import KerasWorker
-from benchmarks.timing import Comparison, seconds
+from benchmarks.timing import Comparison, comparison, seconds
 from torchbp import models
 
-LIMIT = 1 / 0.98  # at least 0.98 of the throughput of the module written by hand
+LIMIT = round(1 / 0.98, 3)  # at least 0.98 of the throughput of the module written by hand
 BACKENDS = ("tensorflow", "jax")
 
 
@@ -117,17 +116,9 @@ def _in_turns(what: str, calls: dict[str, Callable[[], float]], turns: int) -> l
         for name in names[first:] + names[:first]:
             times[name].append(calls[name]())
     return [
-        _comparison(f"{what} / {peer}", times[""], times[peer], LIMIT if peer == "by hand" else 1.0)
+        comparison(f"{what} / {peer}", times[""], times[peer], LIMIT if peer == "by hand" else 1.0)
         for peer in names[1:]
     ]
-
-
-def _comparison(name: str, ours: list[float], theirs: list[float], limit: float) -> Comparison:
-    low, middle, high = statistics.quantiles(
-        [a / b for a, b in zip(ours, theirs, strict=True)], n=4
-    )
-    milliseconds = [statistics.median(times) * 1000 for times in (ours, theirs)]
-    return Comparison(name, middle, low, high, *milliseconds, round(limit, 3))
 
 
 def _share(ours: nn.Module, by_hand: nn.Module) -> None:

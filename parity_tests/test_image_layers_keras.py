@@ -8,7 +8,6 @@ input), gradients of a layer 1e-12, moving statistics 1e-13; float32 pooling 1e-
 2e-5; and 2e-6 where TensorFlow resizes images, which it does in float32.
 """
 
-import os
 from itertools import product
 
 import numpy as np
@@ -27,17 +26,8 @@ SIZES = {1: [(7,), (8,)], 2: [(7, 8), (8, 7)], 3: [(5, 6, 7)]}
 
 
 @pytest.fixture(scope="module")
-def keras():
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    import keras
-
-    assert keras.backend.backend() == "tensorflow"
-    floatx, policy = keras.config.floatx(), keras.config.dtype_policy()
-    keras.config.set_floatx("float64")
-    keras.config.set_dtype_policy("float64")
-    yield keras
-    keras.config.set_floatx(floatx)
-    keras.config.set_dtype_policy(policy)
+def keras(keras_float64):
+    return keras_float64
 
 
 def close(actual, expected, bound):

@@ -1,6 +1,5 @@
 """Layers and initialisers beside Keras's own, on TensorFlow, in float64."""
 
-import os
 from math import sqrt
 
 import numpy as np
@@ -17,17 +16,8 @@ N, T, D, H = 3, 6, 4, 5
 
 
 @pytest.fixture(scope="module")
-def keras():
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    import keras
-
-    assert keras.backend.backend() == "tensorflow"
-    floatx, policy = keras.config.floatx(), keras.config.dtype_policy()
-    keras.config.set_floatx("float64")
-    keras.config.set_dtype_policy("float64")
-    yield keras
-    keras.config.set_floatx(floatx)
-    keras.config.set_dtype_policy(policy)
+def keras(keras_float64):
+    return keras_float64
 
 
 def normal(*shape):

@@ -15,6 +15,7 @@ from rich.console import Console
 from torch import nn
 from torch.nn import functional as F
 
+from parity_tests.planting import first_failure, records_of, with_fault
 from parity_tests.small_cases import (
     ADAM,
     CASES,
@@ -31,27 +32,17 @@ from parity_tests.small_cases import (
 )
 from torchbp import optim
 from torchbp.layers import GRU, LSTM
-from torchbp.parity import run
 from torchbp.parity.command import parity
 
 pytestmark = [pytest.mark.keras, pytest.mark.filterwarnings("ignore")]
 FAULTS = []
 
 
-def records_of(case, levels):
-    return run([case], dtypes=("float64",), references=("keras-tensorflow",), levels=levels)
-
-
 def planted(case, level, layer):
     """The decorated function changes the torch model of `case`."""
 
     def register(change):
-        def broken(**sizes):
-            model = case.torch_model(**sizes)
-            change(model)
-            return model
-
-        fault = replace(case, torch_model=broken)
+        fault = with_fault(case, change)
         FAULTS.append(pytest.param(fault, level, layer, id=change.__name__))
         return change
 
@@ -560,9 +551,7 @@ def test_a_right_model_passes_every_level(case):
 
 @pytest.mark.parametrize(("case", "level", "layer"), FAULTS)
 def test_a_fault_is_found_at_its_level_and_layer(case, level, layer):
-    records = records_of(case, range(1, level + 1))
-    failing = [record for record in records if not record["ok"]]
-    assert [(r["level"], r.get("layer")) for r in failing][:1] == [(level, layer)]
+    assert first_failure(case, level) == [(level, layer)]
 
 
 BROKEN_FILE = """

@@ -25,8 +25,8 @@ from parity_tests.image_cases import (
     XCEPTION,
     sizes,
 )
+from parity_tests.planting import first_failure, with_fault
 from torchbp import layers
-from torchbp.parity import run
 
 pytestmark = [pytest.mark.keras, pytest.mark.filterwarnings("ignore")]
 FAULTS = []
@@ -37,12 +37,8 @@ def planted(case, level, layer, *marks):
     """The decorated function changes the torch model of `case`, which is built small."""
 
     def register(change):
-        def broken(**model):
-            made = case.torch_model(**model)
-            change(made)
-            return made
-
-        fault = replace(case, torch_model=broken, full=case.small, optimizers=(SGD,), steps=(1, 5))
+        small = replace(case, full=case.small, optimizers=(SGD,), steps=(1, 5))
+        fault = with_fault(small, change)
         FAULTS.append(pytest.param(fault, level, layer, id=change.__name__, marks=marks))
         return change
 
@@ -203,11 +199,4 @@ def torchvisions_stride_in_the_3x3_convolution(model):
 
 @pytest.mark.parametrize(("case", "level", "layer"), FAULTS)
 def test_a_fault_is_found_at_its_level_and_layer(case, level, layer):
-    records = run(
-        [case],
-        dtypes=("float64",),
-        references=("keras-tensorflow",),
-        levels=range(1, level + 1),
-    )
-    failing = [record for record in records if not record["ok"]]
-    assert [(r["level"], r.get("layer")) for r in failing][:1] == [(level, layer)]
+    assert first_failure(case, level) == [(level, layer)]

@@ -1,7 +1,7 @@
 """A convolution with its normalisation and activation."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 from torch import Tensor, nn
 
@@ -66,36 +66,32 @@ class ConvNormAct(Layer):
         name: str | None = None,
     ) -> None:
         super().__init__(name=name)
-        order = _checked(order)
-        parts = [
-            part
-            for part in order
-            if (part != "norm" or norm) and (part != "activation" or activation)
-        ]
+        _check(order)
+        left_out = {"norm"} if norm is None else set()
+        left_out |= {"activation"} if activation is None else set()
+        parts = [part for part in order if part not in left_out]
+        after_conv = parts[parts.index("conv") + 1 :]
         if bias is None:
-            bias = "norm" not in parts[parts.index("conv") + 1 :][:1]
-        norm_follows = order.index("norm") > order.index("conv")
+            bias = after_conv[:1] != ["norm"]
+        modules = {
+            "conv": conv(in_channels, out_channels, kernel_size, stride, padding, bias=bias),
+            "norm": norm and norm(out_channels if "norm" in after_conv else in_channels),
+            "activation": activation and activation(),
+        }
         for part in parts:
-            if part == "conv":
-                self.conv = conv(in_channels, out_channels, kernel_size, stride, padding, bias=bias)
-            elif part == "norm" and norm:
-                self.norm = norm(out_channels if norm_follows else in_channels)
-            elif activation:
-                self.activation = activation()
+            self.add_module(part, modules[part])
 
     def forward(self, input: Tensor) -> Tensor:
         """The input through the three."""
-        x: Any = input
         for part in self._modules.values():
-            x = part(x)  # type: ignore[misc]  # none of them is None
-        return x
+            input = part(input)  # type: ignore[misc]  # none of them is None
+        return input
 
 
-def _checked(order: Sequence[Part]) -> list[Part]:
+def _check(order: Sequence[Part]) -> None:
     if sorted(order) != ["activation", "conv", "norm"]:
         raise DataError(
             "ConvNormAct: expected an order of 'conv', 'norm' and 'activation', got "
             f"{tuple(order)}.\n"
             "  To mend it: name each of the three once; norm=None and activation=None leave out."
         )
-    return list(order)

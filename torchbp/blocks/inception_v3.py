@@ -7,6 +7,7 @@ Source: Szegedy et al. 2015, https://arxiv.org/abs/1512.00567
 """
 
 from collections.abc import Callable
+from typing import ClassVar
 
 from torch import nn
 
@@ -14,6 +15,22 @@ from torchbp.blocks.inception import Branch, ConvStep, Inception, PoolStep
 from torchbp.layers import BatchNorm2d, ReLU
 
 Make = Callable[..., nn.Module]
+
+
+class _FixedBranches(Inception):
+    """A module whose branches its class tells."""
+
+    _branches: ClassVar[list[Branch]]
+
+    def __init__(
+        self,
+        in_channels: int,
+        *,
+        norm: Make | None = BatchNorm2d,
+        activation: Make | None = ReLU,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(in_channels, self._branches, norm=norm, activation=activation, name=name)
 
 
 class InceptionA(Inception):
@@ -53,7 +70,7 @@ class InceptionA(Inception):
         super().__init__(in_channels, branches, norm=norm, activation=activation, name=name)
 
 
-class InceptionB(Inception):
+class InceptionB(_FixedBranches):
     """3x3, twice 3x3 and pooling, all with stride 2 and without padding.
 
     Args:
@@ -71,20 +88,11 @@ class InceptionB(Inception):
         torch.Size([2, 768, 4, 4])
     """
 
-    def __init__(
-        self,
-        in_channels: int,
-        *,
-        norm: Make | None = BatchNorm2d,
-        activation: Make | None = ReLU,
-        name: str | None = None,
-    ) -> None:
-        branches: list[Branch] = [
-            [ConvStep(384, 3, 2, 0)],
-            [ConvStep(64, 1), ConvStep(96, 3), ConvStep(96, 3, 2, 0)],
-            [PoolStep(3, 2, 0, "max")],
-        ]
-        super().__init__(in_channels, branches, norm=norm, activation=activation, name=name)
+    _branches: ClassVar[list[Branch]] = [
+        [ConvStep(384, 3, 2, 0)],
+        [ConvStep(64, 1), ConvStep(96, 3), ConvStep(96, 3, 2, 0)],
+        [PoolStep(3, 2, 0, "max")],
+    ]
 
 
 class InceptionC(Inception):
@@ -131,7 +139,7 @@ class InceptionC(Inception):
         super().__init__(in_channels, branches, norm=norm, activation=activation, name=name)
 
 
-class InceptionD(Inception):
+class InceptionD(_FixedBranches):
     """3x3, 7x7 with 3x3, and pooling, all with stride 2 and without padding.
 
     Args:
@@ -149,28 +157,19 @@ class InceptionD(Inception):
         torch.Size([2, 1280, 2, 2])
     """
 
-    def __init__(
-        self,
-        in_channels: int,
-        *,
-        norm: Make | None = BatchNorm2d,
-        activation: Make | None = ReLU,
-        name: str | None = None,
-    ) -> None:
-        branches: list[Branch] = [
-            [ConvStep(192, 1), ConvStep(320, 3, 2, 0)],
-            [
-                ConvStep(192, 1),
-                ConvStep(192, (1, 7)),
-                ConvStep(192, (7, 1)),
-                ConvStep(192, 3, 2, 0),
-            ],
-            [PoolStep(3, 2, 0, "max")],
-        ]
-        super().__init__(in_channels, branches, norm=norm, activation=activation, name=name)
+    _branches: ClassVar[list[Branch]] = [
+        [ConvStep(192, 1), ConvStep(320, 3, 2, 0)],
+        [
+            ConvStep(192, 1),
+            ConvStep(192, (1, 7)),
+            ConvStep(192, (7, 1)),
+            ConvStep(192, 3, 2, 0),
+        ],
+        [PoolStep(3, 2, 0, "max")],
+    ]
 
 
-class InceptionE(Inception):
+class InceptionE(_FixedBranches):
     """1x1, 3x3, twice 3x3, and pooling; the last 3x3 of a branch as 1x3 beside 3x1.
 
     Args:
@@ -188,19 +187,10 @@ class InceptionE(Inception):
         torch.Size([2, 2048, 2, 2])
     """
 
-    def __init__(
-        self,
-        in_channels: int,
-        *,
-        norm: Make | None = BatchNorm2d,
-        activation: Make | None = ReLU,
-        name: str | None = None,
-    ) -> None:
-        beside = [[ConvStep(384, (1, 3))], [ConvStep(384, (3, 1))]]
-        branches: list[Branch] = [
-            [ConvStep(320, 1)],
-            [ConvStep(384, 1), beside],
-            [ConvStep(448, 1), ConvStep(384, 3), beside],
-            [PoolStep(3), ConvStep(192, 1)],
-        ]
-        super().__init__(in_channels, branches, norm=norm, activation=activation, name=name)
+    _beside: ClassVar[list[list[ConvStep]]] = [[ConvStep(384, (1, 3))], [ConvStep(384, (3, 1))]]
+    _branches: ClassVar[list[Branch]] = [
+        [ConvStep(320, 1)],
+        [ConvStep(384, 1), _beside],
+        [ConvStep(448, 1), ConvStep(384, 3), _beside],
+        [PoolStep(3), ConvStep(192, 1)],
+    ]

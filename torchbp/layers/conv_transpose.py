@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from torchbp.errors import ShapeError
 from torchbp.graph.layer import Layer
-from torchbp.layers.same import per_dim
+from torchbp.layers.same import cut, per_dim
 
 
 class _ConvTranspose(Layer):
@@ -30,7 +30,7 @@ class _ConvTranspose(Layer):
         **kwargs: Any,
     ) -> None:
         self.padding_word = padding if isinstance(padding, str) else None
-        self.crop = (0,) * self.num_dims
+        self.crop = ((0, 0),) * self.num_dims
         if isinstance(padding, str):
             padding, output_padding, self.crop = _native(
                 type(self).__name__,
@@ -63,10 +63,7 @@ class _ConvTranspose(Layer):
                 "  To mend it: leave it out, or give the padding in numbers."
             )
         output: Tensor = super().forward(input, output_size)
-        for dim, cells in enumerate(self.crop, start=-self.num_dims):
-            if cells:
-                output = output.narrow(dim, 0, output.shape[dim] - cells)
-        return output
+        return cut(output, self.crop)
 
     def extra_repr(self) -> str:
         """What printing the layer shows of it."""
@@ -81,7 +78,7 @@ def _native(
     stride: Sequence[int],
     dilation: Sequence[int],
     output_padding: int | tuple[int, ...] | None,
-) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+) -> tuple[tuple[int, ...], tuple[int, ...], tuple[tuple[int, int], ...]]:
     """Torch's padding and output_padding, and the cells to cut at the end, for a word."""
     if word not in ("same", "valid"):
         raise ShapeError(
@@ -99,7 +96,7 @@ def _native(
     return (
         tuple(before for before, _ in cuts),
         tuple(max(before - after, 0) for before, after in cuts),
-        tuple(max(after - before, 0) for before, after in cuts),
+        tuple((0, max(after - before, 0)) for before, after in cuts),
     )
 
 

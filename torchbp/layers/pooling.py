@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from torchbp.errors import ShapeError
 from torchbp.graph.layer import Layer
-from torchbp.layers.same import Sizes, are_known, check_padding, pad, paddings, per_dim
+from torchbp.layers.same import Sizes, are_known, cut, pad, paddings, per_dim
 
 
 def _max_pool1d(
@@ -60,7 +60,11 @@ class _Pool(Layer):
         *args: Any,
         **kwargs: Any,
     ) -> None:
-        check_padding(self, padding)
+        if isinstance(padding, str) and padding != "same":
+            raise ShapeError(
+                f"{type(self).__name__}: expected padding 'same' or numbers, got {padding!r}.\n"
+                "  To mend it: choose one of them; 0 is what Keras calls 'valid'."
+            )
         super().__init__(kernel_size, stride, padding, *args, **kwargs)
         if padding == "same":
             self.padding = padding  # AvgPool1d takes the word for a tuple of letters
@@ -94,8 +98,8 @@ class _MaxPool(_Pool):
                     input, kernel_size, stride, padding, dilation, True, pool.return_indices
                 )
                 if isinstance(result, tuple):
-                    return tuple(_without_first(part, surplus) for part in result)
-                return _without_first(result, surplus)
+                    return tuple(cut(part, surplus) for part in result)
+                return cut(result, surplus)
         if pool.return_indices:
             raise ShapeError(
                 f"{type(self).__name__}: expected no return_indices with padding='same' where the "
@@ -125,7 +129,7 @@ class _AvgPool(_Pool):
             sums, counts = (function(pad(x, around), kernel_size, stride) for x in (input, ones))
             return sums / counts
         padding, surplus = _native(around, stride)
-        return _without_first(function(input, kernel_size, stride, padding, True, False), surplus)
+        return cut(function(input, kernel_size, stride, padding, True, False), surplus)
 
     def _refuses(self, input: Tensor, kernel_size: Sizes) -> bool:
         """Whether it is a volume smaller than the kernel, though it is not when padded."""
@@ -133,25 +137,21 @@ class _AvgPool(_Pool):
         return self.num_dims == 3 and any(n < k for n, k in zip(sizes, kernel_size, strict=True))
 
 
-def _native(around: list[tuple[int, int]], stride: tuple[int, ...]) -> tuple[list[int], list[int]]:
-    """The padding for torch's kernels, and how many outputs at the beginning are too many then.
+def _native(
+    around: list[tuple[int, int]], stride: tuple[int, ...]
+) -> tuple[list[int], list[tuple[int, int]]]:
+    """The padding for torch's kernels, and the outputs at the beginning that are too many then.
 
     With `ceil_mode` the kernels take one more window that reaches over the end, as far as it
     begins inside. So the cell more at the end needs no copy of the input: there is a window for it
     if windows are more than one step apart, and else one is left out at the beginning.
     """
     surplus = [
-        after - before if step == 1 else 0
+        (after - before if step == 1 else 0, 0)
         for (before, after), step in zip(around, stride, strict=True)
     ]
-    return [before + more for (before, _), more in zip(around, surplus, strict=True)], surplus
-
-
-def _without_first(output: Tensor, surplus: list[int]) -> Tensor:
-    for dim, cells in enumerate(surplus, start=-len(surplus)):
-        if cells:
-            output = output.narrow(dim, cells, output.shape[dim] - cells)
-    return output
+    padding = [before + more for (before, _), (more, _) in zip(around, surplus, strict=True)]
+    return padding, surplus
 
 
 class MaxPool1d(_MaxPool, nn.MaxPool1d):

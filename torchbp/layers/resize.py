@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from torchbp.errors import ShapeError
 from torchbp.graph.layer import Layer
-from torchbp.layers.same import per_dim
+from torchbp.layers.same import cut, per_dim
 
 
 class ZeroPad1d(Layer, nn.ZeroPad1d):
@@ -81,14 +81,10 @@ class _Crop(Layer):
         num_dims = len(self.sizes)
         if input.ndim < num_dims + 1:
             raise self._wrong_shape(input)
-        for i in range(num_dims):
-            before, after = self.cropping[2 * i : 2 * i + 2]
-            dim = input.ndim - 1 - i
-            left = input.shape[dim] - before - after
-            if left <= 0:
-                raise self._wrong_shape(input)
-            input = input.narrow(dim, before, left)
-        return input
+        sides = list(zip(self.cropping[::2], self.cropping[1::2], strict=True))[::-1]
+        if any(n <= sum(cells) for n, cells in zip(input.shape[-num_dims:], sides, strict=True)):
+            raise self._wrong_shape(input)
+        return cut(input, sides)
 
     def _wrong_shape(self, input: Tensor) -> ShapeError:
         return ShapeError(

@@ -3,10 +3,8 @@
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
-
-from torchbp.errors import ShapeError
 
 Sizes = tuple[int, ...]
 
@@ -58,20 +56,15 @@ def pad(
     return F.pad(input, flat, mode=mode)
 
 
+def cut(input: Tensor, around: Sequence[tuple[int, int]]) -> Tensor:
+    """A view of the input without cells before and after in each of its last dimensions."""
+    for dim, (before, after) in enumerate(around, start=-len(around)):
+        if before or after:
+            input = input.narrow(dim, before, input.shape[dim] - before - after)
+    return input
+
+
 def per_dim(value: int | Sequence[int], num_dims: int) -> Sizes:
     """One number for each dimension, where one for all was given."""
     sizes = (value,) if isinstance(value, int) else tuple(value)
     return sizes * num_dims if len(sizes) == 1 else sizes
-
-
-def check_padding(layer: nn.Module, padding: str | int | Sequence[int]) -> None:
-    """Refuse a word for the padding of a pooling layer that is not "same".
-
-    Raises:
-        ShapeError: another word.
-    """
-    if isinstance(padding, str) and padding != "same":
-        raise ShapeError(
-            f"{type(layer).__name__}: expected padding 'same' or numbers, got {padding!r}.\n"
-            "  To mend it: choose one of them; 0 is what Keras calls 'valid'."
-        )

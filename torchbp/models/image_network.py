@@ -12,12 +12,11 @@ Pooling = Literal["avg", "max"] | None
 
 
 class ImageNetwork(Layer):
-    """A network over images; a subclass has `features`, from images to maps of features.
+    """A network over images: what a subclass tells of its `features`, and a head.
 
     Args:
-        features: the convolutional part.
-        num_features: channels that it gives.
         num_classes: classes of the head.
+        in_channels: channels of the images.
         include_top: whether there is a head: the mean over each map, scores, probabilities.
         pooling: without a head, "avg" or "max" over each map; None leaves the maps as they are.
         probabilities: whether the head ends with a softmax; otherwise it gives the scores, which
@@ -30,30 +29,36 @@ class ImageNetwork(Layer):
 
     smallest = 32
     """The least height and width of an image, in pixels."""
+    num_features = 2048
+    """Maps that the features give."""
 
     def __init__(
         self,
-        features: nn.Sequential,
-        num_features: int,
+        num_classes: int = 1000,
         *,
-        num_classes: int,
-        include_top: bool,
-        pooling: Pooling,
-        probabilities: bool,
-        name: str | None,
+        in_channels: int = 3,
+        include_top: bool = True,
+        pooling: Pooling = None,
+        probabilities: bool = True,
+        name: str | None = None,
     ) -> None:
         super().__init__(name=name)
         _check_pooling(type(self).__name__, pooling, include_top)
-        self.features = features
-        self.in_channels = int(next(features.parameters()).shape[1])
+        self.in_channels = in_channels
+        self.features = self._features(in_channels)
         self.pool: nn.Module | None = None
         self.class_scores: nn.Module | None = None
         self.classes: nn.Module | None = None
         if include_top or pooling:
             self.pool = GlobalMaxPool2d() if pooling == "max" else GlobalAvgPool2d()
         if include_top:
-            self.class_scores = Linear(num_features, num_classes)
+            self.class_scores = Linear(self.num_features, num_classes)
             self.classes = Softmax(dim=-1) if probabilities else None
+
+    @staticmethod
+    def _features(in_channels: int) -> nn.Sequential:
+        """The convolutional part, from images to maps of features."""
+        raise NotImplementedError
 
     def forward(self, images: Tensor) -> Tensor:
         """Probabilities, scores, pooled features, or maps of features."""

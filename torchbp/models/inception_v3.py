@@ -13,7 +13,7 @@ from torchbp.blocks import (
     InceptionE,
 )
 from torchbp.layers import BatchNorm2d, MaxPool2d, ReLU
-from torchbp.models.image_network import ImageNetwork, Pooling, to_plus_minus_one
+from torchbp.models.image_network import ImageNetwork, to_plus_minus_one
 
 NORM = partial(BatchNorm2d, eps=1e-3, momentum=0.01, scale=False, biased_running_var=True)
 RELU = partial(ReLU, inplace=True)
@@ -53,17 +53,9 @@ class InceptionV3(ImageNetwork):
 
     smallest = 75
 
-    def __init__(
-        self,
-        num_classes: int = 1000,
-        *,
-        in_channels: int = 3,
-        include_top: bool = True,
-        pooling: Pooling = None,
-        probabilities: bool = True,
-        name: str | None = None,
-    ) -> None:
-        features = nn.Sequential(
+    @staticmethod
+    def _features(in_channels: int) -> nn.Sequential:
+        return nn.Sequential(
             CONV(in_channels, 32, 3, 2, 0),
             CONV(32, 32, 3, 1, 0),
             CONV(32, 64, 3),
@@ -79,15 +71,6 @@ class InceptionV3(ImageNetwork):
             InceptionD(768, norm=NORM, activation=RELU),
             InceptionE(1280, norm=NORM, activation=RELU),
             InceptionE(2048, norm=NORM, activation=RELU),
-        )
-        super().__init__(
-            features,
-            2048,
-            num_classes=num_classes,
-            include_top=include_top,
-            pooling=pooling,
-            probabilities=probabilities,
-            name=name,
         )
 
     @staticmethod

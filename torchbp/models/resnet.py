@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from torchbp.blocks import Bottleneck, ConvNormAct
 from torchbp.layers import BatchNorm2d, MaxPool2d, ReLU
-from torchbp.models.image_network import ImageNetwork, Pooling
+from torchbp.models.image_network import ImageNetwork
 
 NORM = partial(BatchNorm2d, eps=1.001e-5, momentum=0.01, biased_running_var=True)
 MEANS = (103.939, 116.779, 123.68)  # of blue, green and red over ImageNet, in bytes
@@ -45,16 +45,8 @@ class ResNet50(ImageNetwork):
     Source: He et al. 2015, https://arxiv.org/abs/1512.03385
     """
 
-    def __init__(
-        self,
-        num_classes: int = 1000,
-        *,
-        in_channels: int = 3,
-        include_top: bool = True,
-        pooling: Pooling = None,
-        probabilities: bool = True,
-        name: str | None = None,
-    ) -> None:
+    @staticmethod
+    def _features(in_channels: int) -> nn.Sequential:
         stem = ConvNormAct(
             in_channels, 64, 7, 2, 3, norm=NORM, activation=partial(ReLU, inplace=True), bias=True
         )
@@ -65,15 +57,7 @@ class ResNet50(ImageNetwork):
                 step = stride if i == 0 else 1
                 features.append(Bottleneck(width, channels, step, norm=NORM, bias=True))
                 width = 4 * channels
-        super().__init__(
-            features,
-            width,
-            num_classes=num_classes,
-            include_top=include_top,
-            pooling=pooling,
-            probabilities=probabilities,
-            name=name,
-        )
+        return features
 
     @staticmethod
     def preprocess(images: Tensor) -> Tensor:

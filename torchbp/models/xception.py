@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from torchbp.blocks import ConvNormAct, XceptionBlock
 from torchbp.layers import BatchNorm2d, ReLU, SeparableConv2d
-from torchbp.models.image_network import ImageNetwork, Pooling, to_plus_minus_one
+from torchbp.models.image_network import ImageNetwork, to_plus_minus_one
 
 NORM = partial(BatchNorm2d, eps=1e-3, momentum=0.01, biased_running_var=True)
 CONV = partial(ConvNormAct, norm=NORM, activation=partial(ReLU, inplace=True))
@@ -45,18 +45,10 @@ class Xception(ImageNetwork):
 
     smallest = 71
 
-    def __init__(
-        self,
-        num_classes: int = 1000,
-        *,
-        in_channels: int = 3,
-        include_top: bool = True,
-        pooling: Pooling = None,
-        probabilities: bool = True,
-        name: str | None = None,
-    ) -> None:
+    @staticmethod
+    def _features(in_channels: int) -> nn.Sequential:
         separable = partial(CONV, conv=SeparableConv2d)
-        features = nn.Sequential(
+        return nn.Sequential(
             CONV(in_channels, 32, 3, 2, 0),
             CONV(32, 64, 3, 1, 0),
             XceptionBlock(64, (128, 128), 2, first_activation=False, norm=NORM),
@@ -66,15 +58,6 @@ class Xception(ImageNetwork):
             XceptionBlock(728, (728, 1024), 2, norm=NORM),
             separable(1024, 1536),
             separable(1536, 2048),
-        )
-        super().__init__(
-            features,
-            2048,
-            num_classes=num_classes,
-            include_top=include_top,
-            pooling=pooling,
-            probabilities=probabilities,
-            name=name,
         )
 
     @staticmethod

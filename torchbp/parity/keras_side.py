@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -50,11 +51,8 @@ class KerasSide:
         """
         import keras
 
-        norms = [
-            layer
-            for layer in self.model._flatten_layers()
-            if isinstance(layer, keras.layers.BatchNormalization)
-        ]
+        layers = self._by_path.values()
+        norms = [layer for layer in layers if isinstance(layer, keras.layers.BatchNormalization)]
         if norms:
             momenta = [norm.momentum for norm in norms]
             for norm in norms:
@@ -68,7 +66,7 @@ class KerasSide:
     @property
     def layer_names(self) -> list[str]:
         """The layers in Keras's order, inputs left out."""
-        return list(_layers_by_path(self.model))
+        return list(self._by_path)
 
     def counts(self, pair: Pair) -> tuple[int, int]:
         """Trainable and non-trainable parameters of a layer.
@@ -217,8 +215,12 @@ class KerasSide:
 
     # Names and order
 
+    @cached_property
+    def _by_path(self) -> dict[str, Any]:
+        return _layers_by_path(self.model)
+
     def _layer(self, pair: Pair) -> Any:
-        layers = _layers_by_path(self.model)
+        layers = self._by_path
         if pair.keras not in layers:
             raise DataError(
                 f"parity case {self.case.name!r}: expected one of the Keras layers "
@@ -296,10 +298,10 @@ def _draw_weights(model: Any, seed: int, shift: float) -> None:
 def _depthwise_kernels(model: Any) -> list[Any]:
     import keras
 
-    kinds = keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D
+    depthwise = keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D
     separable = keras.layers.SeparableConv1D, keras.layers.SeparableConv2D
-    layers = [layer for layer in model._flatten_layers() if isinstance(layer, (*kinds, *separable))]
-    return [layer.weights[0] for layer in layers]
+    layers = _layers_by_path(model).values()
+    return [layer.weights[0] for layer in layers if isinstance(layer, (*depthwise, *separable))]
 
 
 def _turn_dropout_off(model: Any) -> None:

@@ -109,7 +109,7 @@ def run(
     _check_known("level", levels, tuple(LEVELS))
     here = backend_here() or references[0]
     shares = _shares(cases, references, here)
-    threads = max(1, _cores() // max(1, len(shares)))
+    threads = _cores() // max(1, len(shares))
     workers = [
         Worker(own, reference, device, dtypes, levels, progress, threads)
         for reference, in_worker, own in shares
