@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: parity test check format bench gpu clean
+.PHONY: parity test check format bench faults gpu clean
 
 parity: $(READY)
 	$(BIN)/torchbp parity --json parity.json --html parity.html
@@ -26,6 +26,10 @@ format: $(READY)
 bench: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	$(BIN)/python -m benchmarks --out docs/results
+
+# Kills training runs at random moments; the short version is among the tests.
+faults: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/faults/kill.py --out docs/results/faults.json
 
 # On a CUDA machine: the tests that need a device, the parity suite and the benchmarks there.
 gpu: $(READY)

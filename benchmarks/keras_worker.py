@@ -9,16 +9,17 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 
 class KerasWorker:
-    """A process with Keras on one backend that times what it is asked to."""
+    """A process with Keras on one backend that times what it is asked to; `module` is run in it."""
 
-    def __init__(self, backend: str) -> None:
+    def __init__(self, backend: str, module: str = "benchmarks.keras_worker") -> None:
         environment = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
         self._process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-m", "benchmarks.keras_worker"],
+            [sys.executable, "-W", "ignore", "-m", module],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -42,7 +43,7 @@ class KerasWorker:
         self._process.wait()
 
 
-def main() -> None:
+def main(timed_call: Callable[..., Any]) -> None:
     answers, sys.stdout = sys.stdout, sys.stderr
     made: dict[tuple[Any, ...], Any] = {}
     for line in sys.stdin:
@@ -88,4 +89,4 @@ def timed_call(network: str, mode: str, size: int, batch_size: int) -> Any:
 
 
 if __name__ == "__main__":
-    main()
+    main(timed_call)

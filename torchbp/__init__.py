@@ -3,10 +3,10 @@
 `Input`, `Model`, `Sequential` and `call` build graphs of layers (`torchbp.layers`, the modules in
 `torchbp.blocks`, and torch's own functions), `Trainer` trains any module, `plot_model` draws.
 `torchbp.models` has the models of the chapter, `torchbp.losses` and `torchbp.optim` what torch
-lacks, `torchbp.parity` the proof.
+lacks, `torchbp.callbacks` what training can do without, `torchbp.parity` the proof.
 """
 
-from torchbp import blocks, data, graph, layers, losses, models, optim, train
+from torchbp import blocks, callbacks, data, graph, layers, losses, models, optim, train
 from torchbp.graph import Input, Model, Sequential, call, plot_model
 from torchbp.train import Trainer
 
@@ -19,6 +19,7 @@ __all__ = [
     "Trainer",
     "blocks",
     "call",
+    "callbacks",
     "data",
     "graph",
     "layers",

@@ -17,8 +17,8 @@ X = torch.randn(6, 2, generator=torch.Generator().manual_seed(1))
 Y = X.sum(1, keepdim=True)
 
 HOOKS = [name for name in vars(Callback) if name.startswith("on_")]
-STEP = ["batch_begin", "gradients", "batch_end"]
-VALIDATION = ["evaluate_begin", "evaluate_batch_end", "evaluate_end"]
+STEP = ["batch_begin", "gradients", "batch_end", "checkpoint"]
+VALIDATION = ["evaluate_begin", "evaluate_batch_begin", "evaluate_batch_end", "evaluate_end"]
 
 
 class Recorder(Callback):
@@ -49,7 +49,7 @@ def fit(trainer, **settings):
 def test_hooks_come_in_their_order():
     recorder = Recorder()
     fit(make_trainer(recorder), epochs=2, validation_data=(X[:2], Y[:2]))
-    epoch = ["epoch_begin", *STEP, *STEP, *VALIDATION, "epoch_end"]
+    epoch = ["epoch_begin", *STEP, *STEP, *VALIDATION, "epoch_end", "checkpoint"]
     assert recorder.heard == ["train_begin", *epoch, *epoch, "train_end"]
 
 
@@ -58,7 +58,7 @@ def test_evaluate_and_predict_have_hooks_of_their_own():
     trainer = make_trainer(recorder)
     trainer.evaluate(X, Y, batch_size=10, progress=False)
     trainer.predict(X, batch_size=3, progress=False)
-    batches = ["predict_batch_end"] * 2
+    batches = ["predict_batch_begin", "predict_batch_end"] * 2
     assert recorder.heard == [*VALIDATION, "predict_begin", *batches, "predict_end"]
 
 
@@ -66,7 +66,7 @@ def test_callbacks_are_heard_in_the_order_of_the_list_those_of_fit_last():
     heard = []
     trainer = make_trainer(Recorder("a ", heard), Recorder("b ", heard))
     fit(trainer, callbacks=[Recorder("c ", heard)], batch_size=6)
-    hooks = ["train_begin", "epoch_begin", *STEP, "epoch_end", "train_end"]
+    hooks = ["train_begin", "epoch_begin", *STEP, "epoch_end", "checkpoint", "train_end"]
     assert heard == [f"{name} {hook}" for hook in hooks for name in "abc"]
     heard.clear()
     trainer.evaluate(X, Y, progress=False)
@@ -170,11 +170,113 @@ def test_a_callback_may_evaluate_and_predict_within_training():
     assert recorder.heard.count("evaluate_end") == 4
 
 
-@pytest.mark.parametrize("callback", [Callback, print])
+def test_train_end_is_heard_by_all_even_if_one_fails_there():
+    class Fail(Callback):
+        def on_train_end(self, trainer):
+            raise RuntimeError("broken")
+
+    recorder = Recorder()
+    with pytest.raises(RuntimeError, match="broken"):
+        fit(make_trainer(Fail(), recorder))
+    assert recorder.heard[-1] == "train_end"
+
+
+def test_an_exception_in_a_callback_names_it_and_is_kept():
+    class Fail(Callback):
+        def on_batch_end(self, trainer):
+            if trainer.epoch == 1:
+                raise RuntimeError("broken")
+
+    trainer = make_trainer(Fail())
+    with pytest.raises(RuntimeError) as caught:
+        fit(trainer, epochs=2)
+    assert caught.value.__notes__ == ["in the callback Fail, on_batch_end, epoch 2, batch 1"]
+    assert trainer.error is caught.value
+    assert trainer.history.epochs == [0]
+
+
+def test_a_method_that_is_no_hook_is_refused_with_the_hook_that_was_meant():
+    with pytest.raises(
+        DataError, match=r"Wrong: expected .*got on_epoch_ended\.\n.*on_epoch_end\."
+    ):
+        type("Wrong", (Callback,), {"on_epoch_ended": lambda self, trainer: None})
+
+
+def test_a_plain_function_hears_the_end_of_each_epoch():
+    epochs = []
+    trainer = make_trainer(lambda trainer: epochs.append((trainer.epoch, trainer.logs["loss"])))
+    history = fit(trainer, epochs=2)
+    assert epochs == list(zip([0, 1], history["loss"], strict=True))
+
+
+def test_the_pass_holds_the_batch_at_work():
+    class Look(Callback):
+        def on_gradients(self, trainer):
+            current = trainer.current
+            with torch.no_grad():
+                again = nn.functional.mse_loss(current.outputs["output"], current.targets["output"])
+            assert current.total_loss.item() == again.item()
+            assert torch.equal(trainer.model(current.inputs), current.outputs["output"])
+
+    fit(make_trainer(Look()), epochs=2)
+
+
+def test_a_step_that_is_skipped_leaves_the_weights():
+    class Skip(Callback):
+        def on_gradients(self, trainer):
+            if trainer.global_step == 1:
+                trainer.skip_step()
+
+    steps = []
+
+    class Count(Callback):
+        def on_batch_end(self, trainer):
+            steps.append((trainer.global_step, trainer.model.weight.sum().item()))
+
+    fit(make_trainer(Skip(), Count()), epochs=2)
+    assert [step for step, _ in steps] == [1, 2, 3, 4]
+    assert steps[0][1] == steps[1][1] != steps[2][1]
+
+
+def test_stop_without_the_rest_of_the_epoch_leaves_it_out():
+    class Leave(Callback):
+        def on_batch_end(self, trainer):
+            if trainer.epoch == 1:
+                trainer.stop("enough", finish_epoch=False)
+
+    recorder = Recorder()
+    trainer = make_trainer(Leave(), recorder)
+    history = fit(trainer, epochs=4, validation_data=(X, Y))
+    assert history.epochs == [0]
+    assert recorder.heard[-5:] == ["epoch_begin", *STEP, "train_end"][-5:]
+
+
+def test_callbacks_see_the_validation_data():
+    class Sample(Callback):
+        def on_epoch_end(self, trainer):
+            self.sample = next(iter(trainer.validation)).inputs[:1]
+
+    sample = Sample()
+    fit(make_trainer(sample), validation_data=(X[2:4], Y[2:4]))
+    assert torch.equal(sample.sample, X[2:3])
+
+
+def test_the_first_layer_that_gives_nan_is_named():
+    class Spoil(Callback):
+        def on_epoch_begin(self, trainer):
+            nn.init.constant_(trainer.model[1].bias, torch.nan)
+
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))
+    trainer = Trainer(model, nn.MSELoss(), make_sgd, callbacks=[Spoil()])
+    with pytest.warns(UserWarning, match=r"the loss is nan in epoch 1; '[01]' \(Linear\): its"):
+        fit(trainer, epochs=2)
+
+
+@pytest.mark.parametrize("callback", [Callback, "print"])
 def test_refuses_what_is_no_instance_of_a_callback(callback):
-    with pytest.raises(DataError, match="callbacks: expected instances of Callback, got <"):
+    with pytest.raises(DataError, match="callbacks: expected instances of Callback or functions"):
         make_trainer(callback)
-    with pytest.raises(DataError, match="callbacks: expected instances of Callback, got <"):
+    with pytest.raises(DataError, match="callbacks: expected instances of Callback or functions"):
         fit(make_trainer(), callbacks=[callback])
 
 

@@ -326,10 +326,10 @@ def test_an_interrupt_ends_training_and_keeps_what_was_logged():
 
     interrupt = Interrupt()
     trainer = make_trainer(callbacks=[interrupt])
-    with pytest.raises(KeyboardInterrupt):
-        trainer.fit(*make_data(), epochs=5, progress=False)
+    history = trainer.fit(*make_data(), epochs=5, progress=False)
     assert interrupt.ended
-    assert trainer.history.epochs == [0, 1]
+    assert history.epochs == [0, 1]
+    assert trainer.stop_reason == "KeyboardInterrupt"
 
 
 def test_the_history_is_a_read_only_dict_that_names_what_it_has():

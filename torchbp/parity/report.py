@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Iterable, Iterator, Sized
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torchbp.parity.bench import LEVEL_NAMES, Record
+from torchbp.train.files import write_atomically
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -75,20 +74,8 @@ def write_json(records: list[Record], path: Path | str) -> None:
 
 
 def write_text(text: str, path: Path | str) -> None:
-    """Write a file under a temporary name and rename it, so that it is whole or not there."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    """Write a file, whole or not at all."""
+    write_atomically(path, lambda file: file.write(text.encode()))
 
 
 def cell(records: list[Record], case: str, reference: str, dtype: str, level: int) -> list[Record]:

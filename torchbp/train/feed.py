@@ -3,13 +3,17 @@
 import itertools
 import warnings
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from torchbp.errors import DataError
-from torchbp.train.batches import Arrays, Batch, Source
+from torchbp.train.batches import Arrays, Batch, Position, Source
 from torchbp.train.class_weight import ClassWeight
-from torchbp.train.tensors import move
+from torchbp.train.processes import num_processes
+from torchbp.train.random_states import random_states, restore_random_states
+from torchbp.train.tensors import count_samples, map_tensors, move
 
 
 class Feed:
@@ -22,6 +26,7 @@ class Feed:
             and a source that can be read again starts anew when it ends. None: an epoch is one
             pass through the source.
         class_weight: gives each sample the weight of its class.
+        channels_last: images (N, C, H, W) among the inputs come in this memory format.
     """
 
     def __init__(
@@ -30,36 +35,109 @@ class Feed:
         device: torch.device,
         steps_per_epoch: int | None = None,
         class_weight: Mapping[int, float] | None = None,
+        channels_last: bool = False,
     ) -> None:
         self.source = source
         self.device = device
         self.steps_per_epoch = steps_per_epoch
-        self.num_batches = steps_per_epoch or source.num_batches
+        is_known = source.num_samples is not None or num_processes() == 1
+        self.num_batches = steps_per_epoch or (source.num_batches if is_known else None)
         self._class_weight = None if class_weight is None else ClassWeight(class_weight, device)
+        self._channels_last = channels_last
         self._is_there = isinstance(source, Arrays) and source.devices == {device}
-        self._endless = _repeat(source)
+        self._is_endless = steps_per_epoch is not None and not source.is_one_shot
+        self._starts_anew = steps_per_epoch is None and not source.is_one_shot
+        self._pass: Iterator[Batch] = iter(())
+        self._num_passes = 0
+        self._before_pass: dict[str, Any] = {}  # the random states
+        self._dealt = self._settled = Position()
         self._peeked: list[Batch] = []
         self._has_ended = False
 
     def __iter__(self) -> Iterator[Batch]:
         """The batches of one epoch."""
-        dealt = 0
-        for batch in self._one_epoch():
+        return self.epoch()
+
+    def epoch(self, first: int = 0) -> Iterator[Batch]:
+        """The batches of one epoch, from batch `first` on."""
+        if self._num_passes == 0 or (self._starts_anew and first == 0):
+            self._begin_pass()
+        for dealt in itertools.count(first):
+            if dealt == self.steps_per_epoch:
+                return
+            batch = self._next()
+            if batch is None:
+                if dealt < (self.steps_per_epoch or 0):
+                    where = f"after {dealt} of {self.steps_per_epoch} steps of an epoch"
+                    self._end(f"{where}, which is kept")
+                return
             yield self._prepare(batch)
-            dealt += 1
-        if dealt < (self.steps_per_epoch or 0):
-            self._end(f"after {dealt} of {self.steps_per_epoch} steps of an epoch, which is kept")
 
     def is_spent(self) -> bool:
         """Whether a source that can be read once has nothing left for another epoch."""
         if self.source.is_one_shot and not self._has_ended:
-            self._peek()
+            if self._num_passes == 0:
+                self._begin_pass()
+            self._peeked = self._peeked or list(itertools.islice(self._pass, 1))
+            if not self._peeked and self._dealt.batches > 0:
+                self._end("with the epochs before this one")
         return self._has_ended
 
-    def _peek(self) -> None:
-        self._peeked = self._peeked or list(itertools.islice(self._endless, 1))
-        if not self._peeked:
-            self._end("with the epochs before this one")
+    def settle(self) -> None:
+        """Says that the batches dealt so far have done their work."""
+        self._settled = self._dealt
+
+    def state_dict(self) -> dict[str, Any]:
+        """How far the work has come in the data, and how to come there again."""
+        return {
+            "num_samples": self.source.num_samples,
+            "num_processes": num_processes(),
+            "num_passes": self._num_passes,
+            "before_pass": self._before_pass,
+            "batches": self._settled.batches,
+            "samples": self._settled.samples,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any], *, within_epoch: bool) -> None:
+        """Goes to where `state_dict` was; the random states are the caller's to restore.
+
+        Raises:
+            DataError: other data, or another number of processes for data that each reads for
+                itself.
+        """
+        self._check_state(state)
+        self._num_passes = state["num_passes"]
+        if self._num_passes == 0 or (self._starts_anew and not within_epoch):
+            return
+        self._before_pass = state["before_pass"]
+        restore_random_states(self._before_pass, self.source.generators)
+        self._dealt = self._settled = Position(state["batches"], state["samples"])
+        self._pass = self.source.start(self._dealt, self._num_passes - 1)
+
+    def _begin_pass(self) -> None:
+        self._before_pass = random_states(self.source.generators)
+        self._pass = self.source.start(Position(), self._num_passes)
+        self._num_passes += 1
+        self._dealt = self._settled = Position()
+
+    def _next(self) -> Batch | None:
+        batch = self._pull()
+        if batch is None and self._is_endless:
+            self._begin_pass()
+            batch = self._pull()
+        if batch is None and self._dealt.batches == 0:
+            raise DataError(
+                "data: expected at least one batch, got none.\n"
+                "  To mend it: check that the dataset or generator gives something; one that has "
+                "been read through gives nothing more."
+            )
+        if batch is not None:
+            total = batch.share.total if batch.share else count_samples(batch.inputs)
+            self._dealt = Position(self._dealt.batches + 1, self._dealt.samples + total)
+        return batch
+
+    def _pull(self) -> Batch | None:
+        return self._peeked.pop() if self._peeked else next(self._pass, None)
 
     def _end(self, where: str) -> None:
         self._has_ended = True
@@ -69,14 +147,11 @@ class Feed:
             stacklevel=3,
         )
 
-    def _one_epoch(self) -> Iterator[Batch]:
-        if self.steps_per_epoch is None and not self.source.is_one_shot:
-            return _one_pass(self.source)
-        peeked, self._peeked = self._peeked, []
-        return itertools.islice(itertools.chain(peeked, self._endless), self.steps_per_epoch)
-
     def _prepare(self, batch: Batch) -> Batch:
-        batch = batch if self._is_there else move(batch, self.device)
+        if not self._is_there and not self._has_arrived(batch):
+            batch = move(batch, self.device)
+        if self._channels_last:
+            batch = batch._replace(inputs=map_tensors(_channels_last, batch.inputs))
         if self._class_weight is None:
             return batch
         if batch.weights is not None:
@@ -85,6 +160,28 @@ class Feed:
                 "  To mend it: leave class_weight out and multiply it into the sample weights."
             )
         return batch._replace(weights=self._class_weight(batch.targets))
+
+    def _has_arrived(self, batch: Batch) -> bool:
+        """Spares the usual batch on the device a walk through its structure."""
+        device = self.device
+        return batch.are_tensors() and batch.inputs.device == device == batch.targets.device
+
+    def _check_state(self, state: Mapping[str, Any]) -> None:
+        now, then = self.source.num_samples, state["num_samples"]
+        if now != then:
+            raise DataError(
+                f"inputs: expected the data of the checkpoint, {then or 'batches made elsewhere'}"
+                f"{' samples' if then else ''}, got {now or 'batches made elsewhere'}"
+                f"{' samples' if now else ''}.\n"
+                "  To mend it: give the same data, or start anew in another folder."
+            )
+        if self.source.num_samples is None and state["num_processes"] != num_processes():
+            raise DataError(
+                f"inputs: expected {state['num_processes']} processes, as when the checkpoint was "
+                f"made, got {num_processes()}: batches that each process reads for itself cannot "
+                "be dealt out anew.\n"
+                "  To mend it: start as many processes, or give arrays or a Dataset."
+            )
 
 
 def split_validation(
@@ -127,19 +224,5 @@ def check_rereadable(source: Source | None, name: str, num_epochs: int) -> None:
         )
 
 
-def _one_pass(source: Source) -> Iterator[Batch]:
-    batch = None
-    for batch in source:
-        yield batch
-    if batch is None:
-        raise DataError(
-            "data: expected at least one batch, got none.\n"
-            "  To mend it: check that the dataset or generator gives something; one that has "
-            "been read through gives nothing more."
-        )
-
-
-def _repeat(source: Source) -> Iterator[Batch]:
-    yield from _one_pass(source)
-    while not source.is_one_shot:
-        yield from _one_pass(source)
+def _channels_last(tensor: Tensor) -> Tensor:
+    return tensor.to(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor

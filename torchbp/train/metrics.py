@@ -1,6 +1,7 @@
 """Metrics by output and name, and running means that stay on the device."""
 
 import copy
+import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -12,9 +13,12 @@ from torchbp.errors import DataError
 from torchbp.train.checks import BroadcastWatch
 from torchbp.train.objectives import name_of
 from torchbp.train.outputs import Outputs
+from torchbp.train.processes import sum_over_processes
 from torchbp.train.tensors import widest_float
 
 Metric = Callable[[Tensor, Tensor], Tensor]
+
+_RECENT = 64  # values that are summed in one go: a sum at each step is a large part of a small one
 
 
 class RunningMeans:
@@ -33,20 +37,75 @@ class RunningMeans:
     def __init__(self) -> None:
         self.num_samples = 0
         self._sums: dict[str, Tensor] = {}
+        self._recent: dict[str, list[Tensor]] = {}  # of batches of one size, not yet in the sums
+        self._size = 0
+        self._num_recent = 0
 
     def add(self, num_samples: int, values: Mapping[str, Tensor]) -> None:
         """Adds the means of a batch, scalars."""
+        if num_samples != self._size or self._num_recent == _RECENT:
+            self._sums = self._sums_with_recent()
+            self._recent, self._num_recent, self._size = {}, 0, num_samples
         self.num_samples += num_samples
+        self._num_recent += 1
         for name, value in values.items():
-            if name not in self._sums:
-                dtype = widest_float(value.device)
-                self._sums[name] = torch.zeros((), dtype=dtype, device=value.device)
-            self._sums[name].add_(value.detach(), alpha=num_samples)
+            own = value.detach().clone()  # what a CUDA graph gives is overwritten by the next step
+            self._recent.setdefault(name, []).append(own)
 
-    def read(self) -> dict[str, float]:
-        """The means so far; waits for the device, once for all of them."""
-        sums = read_scalars(self._sums)
-        return {name: value / self.num_samples for name, value in sums.items()}
+    def read(self, *, of_all: bool = True) -> dict[str, float]:
+        """The means so far, of all processes or of this one; waits for the device, once."""
+        summed = self._sums_with_recent()
+        if not summed:
+            return {}
+        device = next(iter(summed.values())).device
+        dtype = widest_float(device)
+        count = torch.tensor(self.num_samples, dtype=dtype, device=device)
+        together = torch.stack([value.to(device, dtype) for value in (count, *summed.values())])
+        num_samples, *sums = (sum_over_processes(together) if of_all else together).tolist()
+        return {
+            name: value / num_samples if num_samples else math.nan
+            for name, value in zip(summed, sums, strict=True)
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """The sums so far, and what is not in them yet."""
+        return {
+            "num_samples": self.num_samples,
+            "sums": dict(self._sums),
+            "recent": {name: torch.stack(values) for name, values in self._recent.items()},
+            "size": self._size,
+            "num_recent": self._num_recent,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
+        """Goes on from there, to the same bits: the values are summed in the same groups."""
+        self.num_samples = state["num_samples"]
+        self._sums = {name: value.to(device) for name, value in state["sums"].items()}
+        self._recent = {
+            name: list(values.to(device).unbind()) for name, values in state["recent"].items()
+        }
+        self._size, self._num_recent = state["size"], state["num_recent"]
+
+    def _sums_with_recent(self) -> dict[str, Tensor]:
+        """The sums with the recent values in them; neither is changed."""
+        sums = dict(self._sums)
+        for name, values in self._recent.items():
+            recent = torch.stack(values).to(widest_float(values[0].device)).sum() * self._size
+            sums[name] = sums[name] + recent if name in sums else recent
+        return sums
+
+
+def merged_means(states: list[dict[str, Any]]) -> dict[str, Any]:
+    """The `state_dict` of the means over what several processes have added."""
+    means = []
+    for state in states:
+        part = RunningMeans()
+        part.load_state_dict(state, torch.device("cpu"))
+        means.append((part.num_samples, part._sums_with_recent()))
+    return RunningMeans().state_dict() | {
+        "num_samples": sum(count for count, _ in means),
+        "sums": {name: sum(sums[name] for _, sums in means) for name in means[0][1]},
+    }
 
 
 class OutputMetrics:
@@ -65,21 +124,50 @@ class OutputMetrics:
         self._stateful = {n: copy.deepcopy(m) for n, m in metrics.items() if is_stateful(m)}
         for metric in self._stateful.values():
             metric.reset()
+            if hasattr(metric, "persistent"):  # torchmetrics keeps states out of state dicts
+                metric.persistent(True)
         self._is_new = True
 
     @torch.no_grad()
-    def update(self, output: Tensor, target: Any) -> dict[str, Tensor]:
-        """Takes in a batch; the values of the functions on it."""
-        output = output.detach()
+    def update(self, output: Tensor, target: Any, *, counts: bool = True) -> dict[str, Tensor]:
+        """Takes in a batch, if it counts; the values of the functions on it."""
+        if self._stateful:
+            output = output.detach()
         call = self._call_first if self._is_new else _call
         for metric in self._stateful.values():
             if self._is_new and hasattr(metric, "to"):
                 metric.to(output.device)
-            metric.update(output, target)
+            if counts:
+                metric.update(output, target)
         self._is_new = False
         return {
             name: call(name, function, output, target) for name, function in self._functions.items()
         }
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the stateful metrics have gathered so far.
+
+        Raises:
+            DataError: one of them has no `state_dict`.
+        """
+        return {name: self._state_of(name, metric) for name, metric in self._stateful.items()}
+
+    def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
+        """Goes on from what `state_dict` gave."""
+        for name, metric in self._stateful.items():
+            metric.to(device)
+            metric.load_state_dict(state[name]["state"])
+            if hasattr(metric, "_update_count"):  # or compute() warns that it knows nothing
+                metric._update_count = state[name]["num_updates"]
+
+    def _state_of(self, name: str, metric: Any) -> dict[str, Any]:
+        if not hasattr(metric, "state_dict"):
+            raise DataError(
+                f"{self.output} metric {name!r}: expected the methods state_dict and "
+                f"load_state_dict, to save a run within an epoch, got {type(metric).__name__}.\n"
+                "  To mend it: add them, or save at the end of epochs alone."
+            )
+        return {"state": metric.state_dict(), "num_updates": getattr(metric, "_update_count", 0)}
 
     def compute(self) -> dict[str, Tensor]:
         """The values of the stateful metrics over all batches so far."""

@@ -51,6 +51,11 @@ class ProgressBar(Callback):
         self._epoch_began = monotonic()
         self._open(trainer, f"epoch {trainer.epoch + 1}/{trainer.epochs}")
 
+    def on_batch_begin(self, trainer: "Trainer") -> None:
+        """Starts the bar of an epoch that is resumed in its midst."""
+        if not self._tasks:
+            self.on_epoch_begin(trainer)
+
     def on_batch_end(self, trainer: "Trainer") -> None:
         """Moves the bar, if it is time to."""
         self._last_step_ended = monotonic()

@@ -1,5 +1,6 @@
 """Tensors in lists, tuples and dicts: convert, walk, move and join them, structure kept."""
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -35,6 +36,8 @@ def named_tensors(value: Any, name: str) -> Iterator[tuple[str, Tensor]]:
 def as_tensors(value: Any, dtype: torch.dtype, name: str) -> Any:
     """`value` with numpy arrays as tensors, those of floats in `dtype`, without a needless copy.
 
+    A file mapped into memory stays one, in its own type, and must not be written to.
+
     Args:
         value: an array, a tensor, None, or lists, tuples and dicts of these.
         dtype: the floating type of the model, which numpy's float64 is seldom meant to differ
@@ -44,12 +47,14 @@ def as_tensors(value: Any, dtype: torch.dtype, name: str) -> Any:
     Raises:
         DataError: something that is no array of numbers.
     """
-    import numpy as np
-
     if value is None or isinstance(value, Tensor):
         return value
+    import numpy as np
+
     if isinstance(value, np.ndarray | np.generic):
-        return _from_numpy(np.asarray(value), dtype, name)
+        tensor = _from_numpy(np.asarray(value), isinstance(value, np.memmap), name)
+        is_late = isinstance(value, np.memmap) or not tensor.is_floating_point()
+        return tensor if is_late else tensor.to(dtype)
     if isinstance(value, Mapping):
         return {key: as_tensors(item, dtype, f"{name}[{key!r}]") for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -59,6 +64,17 @@ def as_tensors(value: Any, dtype: torch.dtype, name: str) -> Any:
         f"{name}: expected an array or a tensor, got {type(value).__name__}.\n"
         "  To mend it: convert it, as in torch.tensor(values)."
     )
+
+
+def has_memory_map(value: Any) -> bool:
+    """Whether `value` holds a file that is mapped into memory, a numpy.memmap."""
+    import numpy as np
+
+    if isinstance(value, Mapping):
+        return any(has_memory_map(item) for item in value.values())
+    if isinstance(value, list | tuple):
+        return any(has_memory_map(item) for item in value)
+    return isinstance(value, np.memmap)
 
 
 def move(value: Any, device: torch.device) -> Any:
@@ -81,7 +97,9 @@ def finish_fetching(device: torch.device) -> None:
 
 def count_samples(value: Any) -> int:
     """The length of the first tensor in `value`, 0 if there is none."""
-    return next((len(tensor) for _, tensor in named_tensors(value, "")), 0)
+    if isinstance(value, Tensor):
+        return value.shape[0]
+    return next((tensor.shape[0] for _, tensor in named_tensors(value, "")), 0)
 
 
 def concatenate(parts: Sequence[Any]) -> Any:
@@ -105,16 +123,18 @@ def _like(sequence: list[Any] | tuple[Any, ...], items: list[Any]) -> Any:
     return type(sequence)(*items) if hasattr(sequence, "_fields") else type(sequence)(items)
 
 
-def _from_numpy(array: Any, dtype: torch.dtype, name: str) -> Tensor:
+def _from_numpy(array: Any, is_mapped: bool, name: str) -> Tensor:
     if array.dtype.kind not in "biufc":
         raise DataError(
             f"{name}: expected an array of numbers, got dtype {array.dtype}.\n"
             "  To mend it: give it a numeric dtype, as in array.astype('float32')."
         )
-    if not array.flags.writeable or any(stride < 0 for stride in array.strides):
+    is_shared = is_mapped or array.flags.writeable
+    if not is_shared or any(stride < 0 for stride in array.strides):
         array = array.copy()  # torch shares neither read-only nor reversed memory
-    tensor = torch.as_tensor(array)
-    return tensor.to(dtype) if tensor.is_floating_point() else tensor
+    with warnings.catch_warnings():  # batches of a mapped file are copies
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+        return torch.as_tensor(array)
 
 
 def _pinned(tensor: Tensor, device: torch.device) -> Tensor:

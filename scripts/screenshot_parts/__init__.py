@@ -1,0 +1,1 @@
+"""What scripts/screenshots.py is made of: a browser, a TensorBoard, and its tabs."""
