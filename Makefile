@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+JOBS ?= 2
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 .PHONY: parity test check format bench faults gpu clean
@@ -11,7 +12,7 @@ parity: $(READY)
 	$(BIN)/torchbp parity --json parity.json --html parity.html
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 check: $(READY)
 	$(BIN)/ruff format --check .

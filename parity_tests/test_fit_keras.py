@@ -26,10 +26,10 @@ from torchbp.parity.keras_side import KerasSide
 from torchbp.parity.optimizers import sgd
 from torchbp.parity.torch_side import TorchSide
 from torchbp.train import Callback, Trainer
-from torchbp.train.batches import Arrays
 from torchbp.train.class_weight import ClassWeight
 from torchbp.train.metrics import RunningMeans
 from torchbp.train.objectives import Criterion
+from torchbp.train.sources import Arrays
 
 pytestmark = [pytest.mark.keras, pytest.mark.filterwarnings("ignore")]
 

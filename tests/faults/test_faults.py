@@ -223,3 +223,41 @@ def test_a_finished_run_is_not_run_again(tmp_path):
     second = train(tmp_path, epochs=2)
     assert dict(second.history) == dict(first.history)
     assert second.global_step == first.global_step == 2
+
+
+class BreaksOff(torch.optim.SGD):
+    """Changes some weights, and fails in its fourth step before it has changed all."""
+
+    steps = 0
+
+    def step(self):
+        self.steps += 1
+        if self.steps == 4:
+            with torch.no_grad():
+                self.param_groups[0]["params"][0].add_(1.0)
+            raise RuntimeError("broken off")
+        return super().step()
+
+
+def test_weights_of_a_step_that_was_broken_off_are_not_saved(tmp_path):
+    trainer = Trainer(nn.Linear(3, 1), nn.MSELoss(), BreaksOff)
+    backup = BackupAndRestore(tmp_path)
+    with pytest.raises(RuntimeError, match="broken off"):
+        trainer.fit(X, Y, batch_size=6, epochs=4, callbacks=[backup], progress=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-000000002.pt"]
+
+
+def test_the_scale_of_half_precision_goes_on(tmp_path):
+    def train_in_half(folder, epochs):
+        torch.manual_seed(0)
+        trainer = Trainer(nn.Linear(3, 1), nn.MSELoss(), torch.optim.Adam, precision="fp16")
+        trainer._engine.scaler.set_growth_interval(3)
+        trainer.fit(X, Y, epochs=epochs, callbacks=[BackupAndRestore(folder)], progress=False)
+        return trainer
+
+    whole = train_in_half(tmp_path / "whole", 5)
+    train_in_half(tmp_path / "run", 2)
+    resumed = train_in_half(tmp_path / "run", 5)
+    assert resumed._engine.scaler.state_dict() == whole._engine.scaler.state_dict()
+    assert resumed._engine.scaler.get_scale() != 2.0**16  # it has changed
+    assert torch.equal(resumed.model.weight, whole.model.weight)

@@ -93,7 +93,7 @@ class BackupAndRestore(Callback):
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         self._handlers = {}
-        is_ahead = trainer.global_step > self._saved_step
+        is_ahead = trainer.is_between_steps and trainer.global_step > self._saved_step
         if trainer.error is not None and is_ahead and num_processes() == 1:
             self._save(trainer)
             trainer.error.add_note(

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from torchbp.errors import DataError
-from torchbp.train.batches import Arrays, Batch, Position, Source
+from torchbp.train.batches import Batch, Position
 from torchbp.train.class_weight import ClassWeight
 from torchbp.train.processes import num_processes
 from torchbp.train.random_states import random_states, restore_random_states
+from torchbp.train.sources import Arrays, Source
 from torchbp.train.tensors import count_samples, map_tensors, move
 
 

@@ -27,6 +27,7 @@ class Run:
         epoch: the epoch that the next batch belongs to.
         batch: the index of the next batch in it, 0 before its first step.
         epoch_pass: what was measured in it so far.
+        is_stepping: whether the optimizer is at work on the weights.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class Run:
         self.epoch = epoch
         self.batch = 0
         self.epoch_pass = Pass(num_batches=0)
+        self.is_stepping = False
         self._stateful = [
             item for item in callbacks if type(item).state_dict is not Callback.state_dict
         ]
@@ -46,6 +48,7 @@ class Run:
         """Says that the batches up to this one have done their work."""
         self.feed.settle()
         self.batch = batch + 1
+        self.is_stepping = False
 
     def end_epoch(self, logs: Mapping[str, float]) -> None:
         """Says that the epoch has done its work."""

@@ -11,7 +11,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from torchbp.errors import DataError
-from torchbp.train.batches import Arrays, Batch, Source, check_positive, source_of, unpack
+from torchbp.train.batches import Batch, check_positive, unpack
 from torchbp.train.callback import Callback, Hook, Listeners, checked_callbacks
 from torchbp.train.engine import Engine, Parallel, Precision
 from torchbp.train.feed import Feed, check_rereadable, split_validation
@@ -24,6 +24,7 @@ from torchbp.train.passes import MeasuredPass, Pass
 from torchbp.train.processes import gather, rank
 from torchbp.train.progress import ProgressBar
 from torchbp.train.run import Run
+from torchbp.train.sources import Arrays, Source, source_of
 from torchbp.train.state import (
     check_plain,
     load_model_and_optimizer_state,
@@ -161,6 +162,11 @@ class Trainer:
     def is_within_epoch(self) -> bool:
         """Whether an epoch has had steps and has not ended."""
         return self._run is not None and self._run.batch > 0
+
+    @property
+    def is_between_steps(self) -> bool:
+        """Whether the weights are those of a whole step: false if one was broken off."""
+        return self._run is not None and not self._run.is_stepping
 
     def fit(
         self,
@@ -328,7 +334,7 @@ class Trainer:
                 place in the history.
         """
         self.stop_reason = reason
-        self._leaves_at_once = not finish_epoch
+        self._leaves_at_once = self._leaves_at_once or not finish_epoch
 
     def skip_step(self) -> None:
         """Leaves out the optimizer's step that is about to come; for `on_gradients`."""
@@ -458,6 +464,7 @@ class Trainer:
         run.gradients.finish()
         self._skips_step = False
         self._notify("on_gradients")
+        run.is_stepping = True
         run.gradients.step(self._skips_step)
         run.settle(self.current.batch)
 
