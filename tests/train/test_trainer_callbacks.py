@@ -379,3 +379,19 @@ def test_the_bar_reads_the_means_seldom(monkeypatch, seconds, num_reads):
             clock[0] += 0.001
             bar.on_batch_end(trainer)
     assert trainer.current.reads == pytest.approx(num_reads, rel=0.05)
+
+
+def test_what_callbacks_log_enters_the_history_as_floats():
+    class Log(Callback):
+        def on_epoch_end(self, trainer):
+            trainer.logs["count"] = trainer.epoch
+            trainer.logs["tensor"] = torch.tensor(0.5)
+
+    history = fit(make_trainer(Log()), epochs=2)
+    assert (repr(history["count"]), repr(history["tensor"])) == ("[0.0, 1.0]", "[0.5, 0.5]")
+
+
+def test_a_log_that_is_no_number_is_refused():
+    trainer = make_trainer(lambda trainer: trainer.logs.update(note="good"))
+    with pytest.raises(DataError, match=r"logs\['note'\]: expected a number, got str"):
+        fit(trainer)

@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from torchbp.errors import DataError
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -31,9 +33,14 @@ class History(Mapping[str, list[float]]):
         self._epochs_of: dict[str, list[int]] = {}
 
     def append(self, epoch: int, logs: Mapping[str, float]) -> None:
-        """Adds the logs of an epoch."""
+        """Adds the logs of an epoch, as floats.
+
+        Raises:
+            DataError: a value that is no number.
+        """
+        numbers = {name: _as_float(name, value) for name, value in logs.items()}
         self.epochs.append(epoch)
-        for name, value in logs.items():
+        for name, value in numbers.items():
             self._logs.setdefault(name, []).append(value)
             self._epochs_of.setdefault(name, []).append(epoch)
 
@@ -121,3 +128,13 @@ class History(Mapping[str, list[float]]):
             raise KeyError(
                 f"{name!r} was not logged; the history has {', '.join(self) or 'nothing'}"
             )
+
+
+def _as_float(name: str, value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise DataError(
+            f"logs[{name!r}]: expected a number, got {type(value).__name__}.\n"
+            "  To mend it: put one number for each epoch into trainer.logs."
+        ) from None

@@ -131,8 +131,7 @@ class OutputMetrics:
     @torch.no_grad()
     def update(self, output: Tensor, target: Any, *, counts: bool = True) -> dict[str, Tensor]:
         """Takes in a batch, if it counts; the values of the functions on it."""
-        if self._stateful:
-            output = output.detach()
+        output = output.detach()
         call = self._call_first if self._is_new else _call
         for metric in self._stateful.values():
             if self._is_new and hasattr(metric, "to"):
