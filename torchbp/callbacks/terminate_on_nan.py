@@ -54,15 +54,10 @@ class TerminateOnNaN(Callback):
         self.every = every
         self._num_steps = 0  # since the last look
         self._sum = torch.zeros(())  # of the losses since then
-        self._has_looked = False  # at the loss of this batch
 
     def on_train_begin(self, trainer: Trainer) -> None:
         """Starts afresh."""
         self._num_steps, self._sum = 0, torch.zeros(())
-
-    def on_batch_begin(self, trainer: Trainer) -> None:
-        """Has not looked at this batch's loss yet."""
-        self._has_looked = False
 
     def on_gradients(self, trainer: Trainer) -> None:
         """Looks at the loss, if it is time, and leaves out the step of one that is not finite."""
@@ -70,15 +65,14 @@ class TerminateOnNaN(Callback):
         if self._num_steps < self.every:
             return
         losses = sum_over_processes(self._sum + _loss_of(trainer))
-        self._num_steps, self._sum, self._has_looked = 0, torch.zeros(()), True
+        self._num_steps, self._sum = 0, torch.zeros(())
         if not is_finite(losses):
             trainer.skip_step()
             trainer.stop(_reason(trainer))
 
     def on_batch_end(self, trainer: Trainer) -> None:
-        """Keeps a loss that has not been looked at, for the next look."""
-        if not self._has_looked:
-            self._sum = self._sum + _loss_of(trainer)
+        """Keeps the loss for the next look; of batches without a step of their own, too."""
+        self._sum = self._sum + _loss_of(trainer)
 
     def state_dict(self) -> dict[str, Any]:
         """The steps and the sum of the losses since the last look."""
