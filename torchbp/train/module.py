@@ -13,6 +13,8 @@ from torchbp.errors import DataError
 
 def call_model(model: nn.Module, inputs: Any) -> Any:
     """The outputs; a dict of inputs is given by name, a list or tuple by position."""
+    if isinstance(inputs, Tensor):  # first, since it is the usual case
+        return model(inputs)
     if isinstance(inputs, Mapping):
         return model(**inputs)
     return model(*inputs) if isinstance(inputs, list | tuple) else model(inputs)

@@ -78,6 +78,7 @@ class MeasuredPass(Pass):
         self._means = RunningMeans()
         self._form: Outputs | None = None  # known from the first batch on
         self._is_checked = False
+        self._only: Term | None = None  # of a model with one output, once it is checked
         self._terms: list[Term] = []
         self._metrics: dict[str, OutputMetrics] = {}
         self._losses: dict[str, Tensor] = {}
@@ -90,8 +91,10 @@ class MeasuredPass(Pass):
             DataError: outputs, targets, weights and losses do not fit each other.
             DtypeError: targets of a type that a loss cannot take.
         """
-        form = self._form or self._bind(Outputs.of(self._model, outputs))
         self.inputs = batch.inputs
+        if self._only is not None and batch.are_tensors() and isinstance(outputs, Tensor):
+            return self._loss_of_only(self._only, outputs, batch)
+        form = self._form or self._bind(Outputs.of(self._model, outputs))
         self.outputs = form.by_name(outputs, "outputs")
         self.targets = form.by_name(batch.targets, "targets")
         weights = _weights_by_name(form, batch.weights)
@@ -105,9 +108,20 @@ class MeasuredPass(Pass):
             for term in self._terms
         }
         self._is_checked = True
+        self._only = self._terms[0] if len(form.names) == 1 else None
         size = self.outputs[self._terms[0].name].shape[0]
         self._share = batch.share or Share(size, size)
         self.total_loss = weighted_sum(self._terms, self._losses)
+        return self.total_loss
+
+    def _loss_of_only(self, term: Term, output: Tensor, batch: Batch) -> Tensor:
+        """The usual case, in which a small model feels every detour."""
+        self.outputs, self.targets = {term.name: output}, {term.name: batch.targets}
+        loss = term.criterion.loss(output, batch.targets)
+        self._losses = {term.name: loss}
+        size = output.shape[0]
+        self._share = batch.share or Share(size, size)
+        self.total_loss = loss if term.weight == 1 else loss * term.weight
         return self.total_loss
 
     @property
