@@ -21,8 +21,8 @@ EXTRAS = [
 
 def test_public_names_are_these():
     assert torchbp.__all__ == [
-        "Input", "Model", "Sequential", "Trainer", "blocks", "call", "callbacks", "data", "graph",
-        "layers", "losses", "models", "optim", "plot_model", "train",
+        "Input", "Model", "Sequential", "Trainer", "blocks", "call", "callbacks", "data",
+        "ensemble", "graph", "layers", "losses", "models", "optim", "plot_model", "train", "tune",
     ]  # fmt: skip
     for name in torchbp.__all__:
         assert getattr(torchbp, name) is not None

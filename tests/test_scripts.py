@@ -95,7 +95,9 @@ def test_script_shows_its_model_and_reports_beside_its_baselines(name):
 
 def test_every_script_is_listed_and_short_enough_to_be_read():
     scripts = sorted(SCRIPTS.glob("*.py"))
-    with_own_tests = ["patterns", "screenshots", "train_imdb_tensorboard"]
+    with_own_tests = [
+        *("ensemble_digits", "patterns", "screenshots", "train_imdb_tensorboard", "tune_digits"),
+    ]
     assert [path.stem for path in scripts] == sorted([*REPORTS, *with_own_tests])
     for path in scripts:
         assert len(path.read_text(encoding="utf-8").splitlines()) < 100, path.name

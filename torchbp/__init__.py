@@ -3,10 +3,23 @@
 `Input`, `Model`, `Sequential` and `call` build graphs of layers (`torchbp.layers`, the modules in
 `torchbp.blocks`, and torch's own functions), `Trainer` trains any module, `plot_model` draws.
 `torchbp.models` has the models of the chapter, `torchbp.losses` and `torchbp.optim` what torch
-lacks, `torchbp.callbacks` what training can do without, `torchbp.parity` the proof.
+lacks, `torchbp.callbacks` what training can do without, `torchbp.tune` and `torchbp.ensemble` the
+last per cent, `torchbp.parity` the proof.
 """
 
-from torchbp import blocks, callbacks, data, graph, layers, losses, models, optim, train
+from torchbp import (
+    blocks,
+    callbacks,
+    data,
+    ensemble,
+    graph,
+    layers,
+    losses,
+    models,
+    optim,
+    train,
+    tune,
+)
 from torchbp.graph import Input, Model, Sequential, call, plot_model
 from torchbp.train import Trainer
 
@@ -21,6 +34,7 @@ __all__ = [
     "call",
     "callbacks",
     "data",
+    "ensemble",
     "graph",
     "layers",
     "losses",
@@ -28,4 +42,5 @@ __all__ = [
     "optim",
     "plot_model",
     "train",
+    "tune",
 ]

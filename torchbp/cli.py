@@ -1,4 +1,4 @@
-"""The command `torchbp`: parity, summary, plot."""
+"""The command `torchbp`: parity, tune, summary, plot."""
 
 import importlib
 import sys
@@ -71,6 +71,32 @@ def parity(
         html=html,
     )
     raise typer.Exit(status)
+
+
+@app.command()
+def tune(
+    trials: Annotated[int, typer.Option(help="Trials of the whole study, earlier ones too.")] = 40,
+    epochs: Annotated[int, typer.Option(help="Epochs of each training.")] = 12,
+    storage: Annotated[
+        str, typer.Option(help="SQLite file, .journal file or URL; a search in it goes on.")
+    ] = "tune.db",
+    html: Annotated[Path, typer.Option(help="Write a page to look at here.")] = Path("tune.html"),
+    seed: Annotated[int, typer.Option(help="Of the search and its data.")] = 0,
+    folds: Annotated[
+        int | None, typer.Option(help="Choose by so many folds, not by one validation set.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Folder with FashionMNIST, instead of the digits.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="Where torch computes: cpu, cuda.")] = "cpu",
+) -> None:
+    """Search for a network for handwritten digits, and open the test set once.
+
+    Started several times with one storage it searches in parallel.
+    """
+    from torchbp.tune.command import tune as run_tune
+
+    run_tune(trials, epochs, storage, html, seed, folds=folds, data=data, device=device)
 
 
 @app.command()
