@@ -10,7 +10,11 @@ from torchbp.parity import DTYPES, REFERENCES, load_cases, run
 from torchbp.parity.bench import LEVEL_NAMES, Bench
 from torchbp.parity.keras_setup import keras_dtype
 
-pytestmark = [pytest.mark.keras, pytest.mark.filterwarnings("ignore")]
+pytestmark = [
+    pytest.mark.keras,
+    pytest.mark.filterwarnings("ignore"),
+    pytest.mark.timeout(2400),  # the whole suite runs in the set-up of the first test
+]
 
 COUNTS = {
     "sequential-vs-functional": 3_466,
