@@ -11,7 +11,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import build, fit, forward, imports, loop, vision
+from benchmarks import build, ensemble, fit, forward, imports, loop, vision
 from benchmarks.timing import Comparison
 
 
@@ -23,7 +23,7 @@ def main() -> None:
     torch.set_num_threads(1)  # a second thread waits for its turn on a busy machine
     comparisons = [
         comparison
-        for benchmark in (imports, forward, fit, loop, build, vision)
+        for benchmark in (imports, forward, fit, loop, build, ensemble, vision)
         for comparison in benchmark.run(options.device)
     ]
     Console().print(table(comparisons))

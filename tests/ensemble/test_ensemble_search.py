@@ -74,10 +74,11 @@ def test_another_seed_draws_other_weights():
     assert list(first) != list(other)
 
 
-def test_greedy_selection_counts_as_worked_out_by_hand():
-    """b, then a, then b again: 1/3 and 2/3 give 0.4 exactly from 0 and 0.6."""
+@pytest.mark.parametrize("num_rounds", [3, 4])
+def test_greedy_selection_counts_as_worked_out_by_hand(num_rounds):
+    """b, then a, then b again: 1/3 and 2/3 give 0.4 exactly from 0 and 0.6. A fourth is worse."""
     values = np.array([0.0, 0.6])
-    weights = GreedySelection(num_rounds=3)(lambda w: abs(w @ values - 0.4), 2)
+    weights = GreedySelection(num_rounds)(lambda w: abs(w @ values - 0.4), 2)
     np.testing.assert_allclose(weights, [1 / 3, 2 / 3])
 
 
@@ -141,11 +142,12 @@ def test_known_samples_can_be_left_out_of_the_test():
         ensemble.report(test=(x[:20], y[:20]), drop_known=True)
 
 
-def test_the_same_samples_in_another_type_are_known():
-    (x, y), ensemble = data(), Ensemble(nets())
+@pytest.mark.parametrize("retyped", [lambda x: x.numpy().astype("float64"), torch.Tensor.double])
+def test_the_same_samples_in_another_type_are_known(retyped):
+    (x, y), ensemble = data(), Ensemble({"a": lambda x: np.full((len(x), 3), 1 / 3)})
     ensemble.fit_weights(validation=(x, y))
     with pytest.raises(DataError, match="40 of 40"):
-        ensemble.report(test=(x.numpy().astype("float64"), y))
+        ensemble.report(test=(retyped(x), y))
 
 
 @pytest.mark.parametrize(

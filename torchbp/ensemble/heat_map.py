@@ -36,8 +36,8 @@ def draw(
     shown = {name: table for name, table in tables.items() if table is not None}
     side = 0.62 * max(len(names), 3)  # of the squares of a panel, inches
     margin = 0.35 + 0.075 * max(map(len, names))  # of the names
-    size = margin + (side + 0.5) * len(shown), side + margin + 0.5
-    figure = Figure(figsize=size, layout="constrained")
+    size = margin + (side + 0.5) * len(shown), side + margin + 0.8
+    figure = Figure(figsize=size, layout="compressed")  # for squares
     panels = figure.subplots(1, len(shown), squeeze=False)[0]
     for place, (axes, (name, table)) in enumerate(zip(panels, shown.items(), strict=True)):
         _draw_panel(axes, name, table, names, with_names=place == 0)
