@@ -44,13 +44,16 @@ def test_a_killed_worker_loses_and_repeats_no_finished_trial(tmp_path, name):
     """Of two workers one is killed within a trial; the other one does all the rest."""
     storage, done, begun = tmp_path / name, tmp_path / "done", tmp_path / "begun"
     workers = [start(storage, 6) for _ in range(2)]
-    victim = workers[0]
-    own = lambda path: [line for line in lines(path) if line[1] == str(victim.pid)]  # noqa: E731
-    wait_for(lambda: len(own(done)) >= 1 and len(own(begun)) > len(own(done)))
+
+    def within_a_trial(worker):
+        own = [[line for line in lines(p) if line[1] == str(worker.pid)] for p in (done, begun)]
+        return 1 <= len(own[0]) < len(own[1])
+
+    wait_for(lambda: any(map(within_a_trial, workers)))
+    victim, other = sorted(workers, key=within_a_trial, reverse=True)
     victim.send_signal(signal.SIGKILL)
     victim.communicate()
-    finish(workers[1])
-
+    finish(other)
     study = make_study(tmp_path / "weights", storage=storage, name="killed")
     trials = run(study, 6).optuna.trials
     complete = [trial for trial in trials if trial.state.name == "COMPLETE"]

@@ -7,10 +7,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import BaseFileLock, FileLock, Timeout
-
 if TYPE_CHECKING:
     import optuna
+    from filelock import BaseFileLock
     from optuna.trial import FrozenTrial, Trial
 
 _MAX_RETRIES = 2
@@ -29,6 +28,8 @@ class Worker:
     """
 
     def __init__(self, folder: Path) -> None:
+        from filelock import FileLock
+
         self.name = secrets.token_hex(4)
         self._folder = folder / "workers"
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -69,6 +70,8 @@ class Worker:
                 queue_again(study, trial)
 
     def _is_orphan(self, trial: FrozenTrial) -> bool:
+        from filelock import FileLock, Timeout
+
         name = trial.user_attrs.get("worker")
         if name is None:  # killed between taking it and saying so, or about to say so
             begun = trial.datetime_start
