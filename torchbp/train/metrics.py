@@ -49,7 +49,8 @@ class RunningMeans:
         self.num_samples += num_samples
         self._num_recent += 1
         for name, value in values.items():
-            own = value.detach().clone()  # what a CUDA graph gives is overwritten by the next step
+            value = value.detach() if value.requires_grad else value
+            own = value.clone()  # what a CUDA graph gives is overwritten by the next step
             self._recent.setdefault(name, []).append(own)
 
     def read(self, *, of_all: bool = True) -> dict[str, float]:

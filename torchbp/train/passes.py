@@ -77,6 +77,7 @@ class MeasuredPass(Pass):
         self._given_metrics = metrics
         self._means = RunningMeans()
         self._form: Outputs | None = None  # known from the first batch on
+        self._has_several = False
         self._is_checked = False
         self._only: Term | None = None  # of a model with one output, once it is checked
         self._terms: list[Term] = []
@@ -137,7 +138,8 @@ class MeasuredPass(Pass):
             values |= {f"{name}_loss": loss for name, loss in self._losses.items()}
         for name, metrics in self._metrics.items():
             of_batch = metrics.update(self.outputs[name], self.targets[name], counts=own > 0)
-            values |= {self._key(name, metric): value for metric, value in of_batch.items()}
+            for metric, value in of_batch.items():
+                values[self._key(name, metric)] = value
         self._means.add(own, values)
         self.num_samples += own
 
@@ -181,10 +183,6 @@ class MeasuredPass(Pass):
         for name, metrics in self._metrics.items():
             metrics.load_state_dict(state["metrics"][name], device)
 
-    @property
-    def _has_several(self) -> bool:
-        return self._form is not None and len(self._form.names) > 1
-
     def _key(self, output: str, metric: str) -> str:
         return f"{output}_{metric}" if self._has_several else metric
 
@@ -195,7 +193,7 @@ class MeasuredPass(Pass):
             name: OutputMetrics(metrics, label(name))
             for name, metrics in metrics_by_output(self._given_metrics, form).items()
         }
-        self._form = form
+        self._form, self._has_several = form, len(form.names) > 1
         return form
 
     def _check_parts(self, form: Outputs, weights: Mapping[str, Tensor]) -> None:
