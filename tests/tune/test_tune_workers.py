@@ -1,5 +1,6 @@
 """Several workers at one study, some of which are killed."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import optuna
 import pytest
 
 from tests.tune.search import make_study, run
+from torchbp.tune.storage import import_optuna, open_storage
 from torchbp.tune.workers import queue_again
 
 ROOT = Path(__file__).parents[2]
@@ -36,6 +38,25 @@ def wait_for(condition, seconds=60):
 def finish(process):
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
+
+
+def open_at_once(path, barrier):
+    import_optuna()
+    barrier.wait(60)
+    open_storage(path, queue_again)
+
+
+@pytest.mark.parametrize("place", ["{}/study.db", "{}/study.journal", "sqlite:///{}/study.db"])
+def test_workers_that_start_at_once_make_one_storage(tmp_path, place):
+    context = multiprocessing.get_context("spawn")
+    barrier = context.Barrier(3)
+    where = place.format(tmp_path)
+    workers = [context.Process(target=open_at_once, args=(where, barrier)) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(120)
+    assert [worker.exitcode for worker in workers] == [0, 0, 0]
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ _HEARTBEAT_S = 30
 _GRACE_S = 120
 _BUSY_S = 60  # how long a worker waits for another one's writing
 _PROBE_S = 5.0
+_NEW_S = 2.0  # enough for another one to make its tables
 
 Stale = Callable[["Study", "FrozenTrial"], None]
 
@@ -47,8 +49,9 @@ def open_storage(place: str | Path | BaseStorage, retry: Stale) -> BaseStorage:
         raise _cannot_open(path, f"the folder {path.parent} is not there", "make the folder first")
     if path.suffix in (".journal", ".log"):
         return _open_journal(path)
-    check_sqlite(path)
-    return _open_url(f"sqlite:///{path}", None)
+    with _one_at_a_time(path):
+        check_sqlite(path)
+        return _open_url(f"sqlite:///{path}", None)
 
 
 def check_sqlite(path: Path) -> None:
@@ -102,6 +105,23 @@ def quiet_optuna() -> Iterator[None]:
         logging.set_verbosity(before)
 
 
+@contextlib.contextmanager
+def _one_at_a_time(path: Path) -> Iterator[None]:
+    """Workers that start together make the tables of a new file one after the other."""
+    from filelock import FileLock
+
+    lock = FileLock(path.with_name(f"{path.name}.lock"))
+    try:
+        lock.acquire()
+    except OSError as error:
+        mend = "give a path in a folder that can be written"
+        raise _cannot_open(path, str(error), mend) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def _open_url(url: str, retry: Stale | None) -> BaseStorage:
     """A database; with a heartbeat where its workers may be on many machines."""
     from optuna.exceptions import StorageInternalError
@@ -113,10 +133,18 @@ def _open_url(url: str, retry: Stale | None) -> BaseStorage:
     if retry is not None:
         beats = {"heartbeat_interval": _HEARTBEAT_S, "grace_period": _GRACE_S}
         beats["heartbeat_stale_trial_callback"] = retry
-    try:
+
+    def open_once() -> BaseStorage:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the heartbeat is called experimental
             return RDBStorage(url, engine_kwargs=connect, **beats)
+
+    try:
+        try:
+            return open_once()
+        except SQLAlchemyError:  # another worker may be making the tables of a new database
+            time.sleep(_NEW_S)
+            return open_once()
     except (SQLAlchemyError, StorageInternalError, ImportError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         mend = "see that the server runs, the URL is right and its driver is installed"
