@@ -13,6 +13,7 @@ from rich.table import Table
 
 from benchmarks import build, ensemble, fit, forward, imports, loop, vision
 from benchmarks.timing import Comparison
+from torchbp.train.files import write_atomically
 
 
 def main() -> None:
@@ -55,9 +56,8 @@ def write(comparisons: list[Comparison], folder: Path, device: str) -> Path:
         "comparisons": [asdict(comparison) for comparison in comparisons],
     }
     path = folder / f"benchmarks-{device.split(':')[0]}.json"
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(report, indent=2) + "\n")
-    temporary.replace(path)
+    text = json.dumps(report, indent=2) + "\n"
+    write_atomically(path, lambda file: file.write(text.encode()))
     return path
 
 

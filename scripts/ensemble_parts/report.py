@@ -5,13 +5,13 @@ import os
 import platform
 from collections.abc import Iterator
 from pathlib import Path
-from textwrap import fill
 from typing import Any
 
 import sklearn
 import torch
 from rich.box import SIMPLE
 from rich.table import Table
+from shared_parts.pages import filled
 
 from .plots import plot_scores
 
@@ -77,7 +77,7 @@ def markdown(figures: Figures) -> str:
         table="\n".join(f"| {' | '.join(line)} |" for line in lines),
         findings="\n\n".join(f"- {finding}" for finding in findings(figures)),
     )
-    return "\n\n".join(map(filled, page.rstrip().split("\n\n"))) + "\n"
+    return filled(page)
 
 
 def findings(figures: Figures) -> Iterator[str]:
@@ -101,14 +101,6 @@ def findings(figures: Figures) -> Iterator[str]:
             f"{own['ensemble error']:.4f}."
         )
     yield f"**Warning of look-alikes**: {figures['warning'] or 'none'}"
-
-
-def filled(paragraph: str) -> str:
-    """Text in lines of one length; what is no text as it is."""
-    if paragraph.startswith(("#", " ", "|", "!")):
-        return paragraph
-    indent = "  " if paragraph.startswith("- ") else ""
-    return fill(paragraph, 100, subsequent_indent=indent, break_on_hyphens=False)
 
 
 PAGE = """\

@@ -4,10 +4,10 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
-from textwrap import fill
 
 from rich.box import SIMPLE
 from rich.table import Table
+from shared_parts.pages import filled
 
 from .findings import Figures, findings, variant_of
 from .plots import plot_accuracy, plot_gradients
@@ -67,15 +67,7 @@ def markdown(figures: Figures) -> str:
         which=", ".join(map(str, figures["seeds"])),
         findings="\n\n".join(f"- {finding}" for finding in findings(figures)),
     )
-    return "\n\n".join(map(filled, page.rstrip().split("\n\n"))) + "\n"
-
-
-def filled(paragraph: str) -> str:
-    """Text in lines of one length; what is no text as it is."""
-    if paragraph.startswith(("#", " ", "|", "!")):
-        return paragraph
-    indent = "  " if paragraph.startswith("- ") else ""
-    return fill(paragraph, 100, subsequent_indent=indent, break_on_hyphens=False)
+    return filled(page)
 
 
 def write(figures: Figures, folder: Path) -> None:

@@ -4,12 +4,12 @@ import json
 from itertools import combinations
 from pathlib import Path
 from statistics import mean, median
-from textwrap import fill
 from typing import Any
 
 from matplotlib.figure import Figure
 from rich.box import SIMPLE
 from rich.table import Table
+from shared_parts.pages import filled
 
 Figures = dict[str, Any]
 COLORS = {"random": "#888888", "TPE": "#2f6db3", "TPE, pruned": "#e07b1a"}
@@ -125,15 +125,7 @@ def write(figures: Figures, folder: Path) -> None:
         table="\n".join(f"| {' | '.join(line)} |" for line in lines),
         findings="\n\n".join(findings(figures)),
     )
-    (folder / "tuning.md").write_text("\n\n".join(map(filled, page.rstrip().split("\n\n"))) + "\n")
-
-
-def filled(paragraph: str) -> str:
-    """Text in lines of one length; what is no text as it is."""
-    if paragraph.startswith(("#", " ", "|", "!")):
-        return paragraph
-    indent = "  " if paragraph.startswith("- ") else ""
-    return fill(paragraph, 100, subsequent_indent=indent, break_on_hyphens=False)
+    (folder / "tuning.md").write_text(filled(page))
 
 
 PAGE = """\

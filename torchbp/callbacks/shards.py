@@ -4,6 +4,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from torchbp.train.processes import is_sharded
+
 
 def own_parts(tensors: list[Tensor]) -> list[Tensor]:
     """What this process has of each tensor, in the tensor's own memory."""
@@ -13,7 +15,7 @@ def own_parts(tensors: list[Tensor]) -> list[Tensor]:
 def shard_again(model: nn.Module) -> None:
     """Frees the whole parameters that a sharded model keeps after a call, which would go stale."""
     for module in model.modules():
-        if hasattr(module, "set_requires_gradient_sync"):  # what fully_shard makes has it
+        if is_sharded(module):
             module.reshard()  # type: ignore[operator]
 
 

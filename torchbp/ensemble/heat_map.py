@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from torchbp.errors import DataError, missing_extra
+from torchbp.errors import missing_extra
 from torchbp.train.files import write_atomically
+from torchbp.train.plot import picture_format
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,7 +29,7 @@ def draw(
     names: Sequence[str], tables: Mapping[str, Tensor | None], path: str | Path | None
 ) -> Figure:
     """A panel for each measure; dark squares are members that are alike."""
-    suffix = None if path is None else _suffix(Path(path))
+    suffix = None if path is None else picture_format("heat_map", path)
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
@@ -80,13 +81,3 @@ def _write(axes: Axes, i: int, j: int, value: float, is_distance: bool, high: fl
     text = f"{100 * value:.1f}%" if is_distance else f"{value:.2f}"
     colour = "white" if darkness > 0.55 else "black"
     axes.text(j, i, text, ha="center", va="center", color=colour, fontsize=8.5)
-
-
-def _suffix(path: Path) -> str:
-    suffix = path.suffix.lower()
-    if suffix not in (".png", ".svg"):
-        raise DataError(
-            f"heat_map: expected a path that ends in .png or .svg, got {str(path)!r}.\n"
-            "  To mend it: give it one of these suffixes."
-        )
-    return suffix.removeprefix(".")

@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 
 from torchbp.errors import DataError
 from torchbp.train.module import call_model, device_of
-from torchbp.train.processes import join_processes, num_processes
+from torchbp.train.processes import is_sharded, join_processes, num_processes
 from torchbp.train.tensors import map_tensors
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -117,7 +117,7 @@ class Engine:
         return map_tensors(_widened, outputs)
 
     def _exchanging(self, is_last: bool) -> AbstractContextManager[None]:
-        if _is_sharded(self.model):
+        if is_sharded(self.model):
             self.model.set_requires_gradient_sync(is_last)  # type: ignore[operator]
             return nullcontext()
         return nullcontext() if is_last or self._ddp is None else self._ddp.no_sync()
@@ -129,7 +129,7 @@ class Engine:
 
 
 def _in_parallel(model: nn.Module, parallel: Parallel) -> nn.Module:
-    if num_processes() == 1 or isinstance(model, DistributedDataParallel) or _is_sharded(model):
+    if num_processes() == 1 or isinstance(model, DistributedDataParallel) or is_sharded(model):
         return model
     if parallel == "fsdp":
         from torch.distributed.fsdp import fully_shard
@@ -137,10 +137,6 @@ def _in_parallel(model: nn.Module, parallel: Parallel) -> nn.Module:
         fully_shard(model)
         return model
     return DistributedDataParallel(model)
-
-
-def _is_sharded(model: nn.Module) -> bool:
-    return hasattr(model, "set_requires_gradient_sync")  # what fully_shard makes has it
 
 
 def _widened(tensor: Tensor) -> Tensor:

@@ -41,7 +41,7 @@ class Best(NamedTuple):
 
 def plot_history(history: History, path: str | Path | None = None) -> Figure:
     """The figure of `History.plot`, which says what is in it."""
-    file_format = None if path is None else _format(Path(path))
+    file_format = None if path is None else picture_format("history", path)
     if not history:
         raise DataError(
             "history: expected numbers of at least one epoch to plot, got none.\n"
@@ -211,11 +211,16 @@ def _finite(curve: Curve) -> Curve:
     return Curve([epoch for epoch, _ in kept], [value for _, value in kept])
 
 
-def _format(path: Path) -> str:
-    suffix = path.suffix.lower()
+def picture_format(who: str, path: str | Path) -> str:
+    """The format that a picture's path asks for, "png" or "svg".
+
+    Raises:
+        DataError: it asks for another one, or for none.
+    """
+    suffix = Path(path).suffix.lower()
     if suffix not in (".png", ".svg"):
         raise DataError(
-            f"history: expected a path that ends in .png or .svg, got {str(path)!r}.\n"
+            f"{who}: expected a path that ends in .png or .svg, got {str(path)!r}.\n"
             "  To mend it: give it one of these suffixes."
         )
     return suffix.removeprefix(".")

@@ -5,7 +5,7 @@ import os
 from typing import Any
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor, distributed, nn
 
 
 def join_processes(device: torch.device | None) -> torch.device | None:
@@ -34,6 +34,11 @@ def join_processes(device: torch.device | None) -> torch.device | None:
 def num_processes() -> int:
     """How many processes there are."""
     return distributed.get_world_size() if _are_several() else 1
+
+
+def is_sharded(module: nn.Module) -> bool:
+    """Whether torch's `fully_shard` was called on it, so that each process has a part of it."""
+    return hasattr(module, "set_requires_gradient_sync")
 
 
 def rank() -> int:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from torchbp.errors import DataError
+from torchbp.train.processes import is_sharded
 
 _PLAIN = (Tensor, str, int, float, bool, bytes, type(None), torch.dtype, torch.device, torch.Size)
 
@@ -20,7 +21,7 @@ def model_and_optimizer_state(
     The optimizer's state is by the names of the parameters. Of a sharded model all processes
     must call it.
     """
-    if _is_sharded(model):
+    if is_sharded(model):
         from torch.distributed.checkpoint import state_dict
 
         options = state_dict.StateDictOptions(full_state_dict=True, cpu_offload=True)
@@ -77,7 +78,7 @@ def check_plain(value: Any, where: str) -> None:
 def _load(
     model: nn.Module, optimizer: Optimizer, of_model: Any, of_optimizer: Any, names: list[str]
 ) -> None:
-    if _is_sharded(model):
+    if is_sharded(model):
         from torch.distributed.checkpoint import state_dict
 
         state_dict.set_state_dict(
@@ -103,10 +104,6 @@ def _names(model: nn.Module, optimizer: Optimizer) -> list[str]:
     known = {id(parameter): name for name, parameter in model.named_parameters()}
     parameters = [item for group in optimizer.param_groups for item in group["params"]]
     return [known.get(id(item), f"#{index}") for index, item in enumerate(parameters)]
-
-
-def _is_sharded(model: nn.Module) -> bool:
-    return hasattr(model, "set_requires_gradient_sync")  # what fully_shard makes has it
 
 
 def _misfit(who: str, what: str) -> DataError:
