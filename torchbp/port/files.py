@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     Array: TypeAlias = NDArray[np.generic]
 
 MAX_BYTES = 8 << 30  # of all arrays of a file together, and of the HDF5 file in a .keras file
+MAX_CONFIG_BYTES = 64 << 20  # of the JSON that describes the layers
 MAX_EXPANSION = 100  # declared bytes for each byte of the file; Keras compresses nothing
 
 
@@ -97,6 +98,43 @@ def read_weights(path: str | Path) -> dict[str, LayerWeights]:
         raise _refused(path, "an undamaged Keras file", str(error) or repr(error)) from error
 
 
+def read_config_text(path: str | Path) -> str | bytes:
+    """The JSON in a file that says what the model's layers are.
+
+    Args:
+        path: a `.keras` file, or a `.h5` file of a whole model.
+
+    Raises:
+        DataError: the file cannot be read, is neither, has no such text, or one of more than
+            `MAX_CONFIG_BYTES`.
+        MissingExtraError: h5py is not installed, which a `.h5` file needs.
+    """
+    try:
+        if zipfile.is_zipfile(path):
+            return _unpacked(path, "config.json", MAX_CONFIG_BYTES, "description")
+        try:
+            import h5py
+        except ImportError:
+            raise missing_extra("h5py", "port") from None
+        if not h5py.is_hdf5(path):
+            Path(path).open("rb").close()  # says so if it is not there
+            raise _refused(path, "a .keras file or an HDF5 file", "something else")
+        with h5py.File(path, "r") as root:
+            text = root.attrs.get("model_config")
+    except DataError:
+        raise
+    except OSError as error:
+        raise _refused(path, "a readable Keras file", error.strerror or str(error)) from error
+    except _DAMAGED as error:
+        raise _refused(path, "an undamaged Keras file", str(error) or repr(error)) from error
+    if not isinstance(text, str | bytes):
+        mend = "save the whole model with model.save(), not its weights alone"
+        raise _refused(path, "a file of a whole model", "one without model_config", mend)
+    if len(text) > MAX_CONFIG_BYTES:
+        raise _too_large(path, MAX_CONFIG_BYTES, f"{len(text)} in model_config", "description")
+    return text
+
+
 # What h5py and zipfile raise on damaged files; a RecursionError, on groups without end, is a
 # RuntimeError.
 _DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, KeyError, RuntimeError, TypeError, ValueError)
@@ -110,17 +148,22 @@ def _hdf5(path: str | Path, budget: int) -> str | Path | io.BytesIO:
         return path
     if not zipfile.is_zipfile(path):
         raise _refused(path, "an HDF5 file or a .keras file", "something else")
+    return io.BytesIO(_unpacked(path, "model.weights.h5", budget))
+
+
+def _unpacked(path: str | Path, name: str, budget: int, what: str = "weights") -> bytes:
+    """A file in the archive, which is as large as it says and not too large."""
     with zipfile.ZipFile(path) as archive:
         try:
-            member = archive.getinfo("model.weights.h5")
+            member = archive.getinfo(name)
         except KeyError:
             got = f"an archive of {archive.namelist()[:5]}"
-            raise _refused(path, "model.weights.h5 in the archive", got) from None
+            raise _refused(path, f"{name} in the archive", got) from None
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise _refused(path, "an archive as Keras writes it", "another compression")
         if member.file_size > budget:
-            raise _too_large(path, budget, f"{member.file_size} in model.weights.h5")
-        return io.BytesIO(archive.read(member))
+            raise _too_large(path, budget, f"{member.file_size} in {name}", what)
+        return archive.read(member)
 
 
 class _File:
@@ -312,8 +355,8 @@ def _order(name: str) -> tuple[int, list[str | int]]:
     return rank, [int(part) if number % 2 else part for number, part in enumerate(parts)]
 
 
-def _too_large(path: str | Path, budget: int, got: str) -> DataError:
-    return _refused(path, f"at most {budget} bytes of weights", got)
+def _too_large(path: str | Path, budget: int, got: str, what: str = "weights") -> DataError:
+    return _refused(path, f"at most {budget} bytes of {what}", got)
 
 
 _MEND = "check the path, and that the file is what Keras saved; nothing of it was run"
