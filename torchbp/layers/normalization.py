@@ -23,8 +23,10 @@ class _BatchNorm(Layer, TorchBatchNorm):
         scale: bool = True,
         shift: bool = True,
         biased_running_var: bool = False,
+        frozen: bool = False,
         **kwargs: Any,
     ) -> None:
+        self.frozen = frozen
         super().__init__(num_features, eps, momentum, affine, *args, **kwargs)
         self.biased_running_var = biased_running_var
         if not scale:
@@ -41,6 +43,11 @@ class _BatchNorm(Layer, TorchBatchNorm):
 
     def forward(self, input: Tensor) -> Tensor:
         """The normalised values."""
+        if self.frozen:
+            self._check_input_dim(input)  # type: ignore[no-untyped-call]
+            return F.batch_norm(
+                input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+            )
         if not (self.biased_running_var and self.training and self.track_running_stats):
             return super().forward(input)
         self._check_input_dim(input)  # type: ignore[no-untyped-call]
@@ -70,6 +77,7 @@ class _BatchNorm(Layer, TorchBatchNorm):
             "scale": (self.weight is not None or not self.affine, True),
             "shift": (self.bias is not None or not self.affine, True),
             "biased_running_var": (self.biased_running_var, False),
+            "frozen": (self.frozen, False),
         }
         told = [f"{name}={value}" for name, (value, usual) in chosen.items() if value is not usual]
         return ", ".join([str(super().extra_repr()), *told])  # type: ignore[no-untyped-call]
@@ -78,7 +86,7 @@ class _BatchNorm(Layer, TorchBatchNorm):
 class BatchNorm1d(_BatchNorm, nn.BatchNorm1d):
     """Normalisation of each channel by the mean and variance of the batch.
 
-    Arguments are those of `torch.nn.BatchNorm1d`, and three by name. In training the running
+    Arguments are those of `torch.nn.BatchNorm1d`, and four by name. In training the running
     statistics follow those of the batch; in evaluation they take their place.
 
     Args:
@@ -86,6 +94,9 @@ class BatchNorm1d(_BatchNorm, nn.BatchNorm1d):
         shift: whether there is a bias, if `affine`.
         biased_running_var: let running_var follow the variance of the batch itself, sum / n, and
             not torch's estimate from it, sum / (n - 1), for n values of a channel in the batch.
+        frozen: take the running statistics in training, too, and leave them as they are, as one
+            wants it in a network that is fine-tuned on small batches. The weight and the bias are
+            trained all the same, unless they do not require grad. May be set at any time.
 
     Shape:
         input (N, C) or (N, C, T) -> output of the same shape.
@@ -96,8 +107,9 @@ class BatchNorm1d(_BatchNorm, nn.BatchNorm1d):
         torch.Size([16, 8])
 
     Differences from Keras: eps is 1e-5 (Keras 1e-3); momentum is the weight of the new value,
-    0.1 (Keras's 0.99, the weight of the old one, is 0.01 here); Keras has biased_running_var. A
-    single value of a channel is refused in training; Keras takes it for its mean.
+    0.1 (Keras's 0.99, the weight of the old one, is 0.01 here); Keras has biased_running_var;
+    Keras's `trainable = False` is `frozen=True` and `requires_grad_(False)`. A single value of a
+    channel is refused in training; Keras takes it for its mean.
     Source: Ioffe and Szegedy 2015, https://arxiv.org/abs/1502.03167
     """
 
@@ -105,8 +117,8 @@ class BatchNorm1d(_BatchNorm, nn.BatchNorm1d):
 class BatchNorm2d(_BatchNorm, nn.BatchNorm2d):
     """Normalisation of each channel of images by the mean and variance of the batch.
 
-    Arguments are those of `torch.nn.BatchNorm2d`, and `scale`, `shift` and `biased_running_var`, by
-    name, as for BatchNorm1d.
+    Arguments are those of `torch.nn.BatchNorm2d`, and `scale`, `shift`, `biased_running_var` and
+    `frozen`, by name, as for BatchNorm1d.
 
     Shape:
         input (N, C, H, W) -> output of the same shape.
@@ -123,8 +135,8 @@ class BatchNorm2d(_BatchNorm, nn.BatchNorm2d):
 class BatchNorm3d(_BatchNorm, nn.BatchNorm3d):
     """Normalisation of each channel of volumes by the mean and variance of the batch.
 
-    Arguments are those of `torch.nn.BatchNorm3d`, and `scale`, `shift` and `biased_running_var`, by
-    name, as for BatchNorm1d.
+    Arguments are those of `torch.nn.BatchNorm3d`, and `scale`, `shift`, `biased_running_var` and
+    `frozen`, by name, as for BatchNorm1d.
 
     Shape:
         input (N, C, D, H, W) -> output of the same shape.

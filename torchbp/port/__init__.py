@@ -1,23 +1,35 @@
 """Keras models as torchbp models: the only place that knows Keras's names.
 
-`read_architecture` tells the layers of a model file and how they are called, and `read_weights`
-the weights of any Keras file, without Keras and without running anything in it; `load_weights`
-fills a network from a weight file; `weights` reorders weight arrays, one by one, in both
-directions.
+`load` makes a model of a Keras file and `from_keras` of a live Keras model; `converter` tells them
+how to port a layer class of your own. Below these, `read_architecture` tells the layers of a model
+file and how they are called, and `read_weights` the weights of any Keras file, without Keras and
+without running anything in it; `load_weights` fills a network from a weight file; `weights`
+reorders weight arrays, one by one, in both directions.
 """
 
 from torchbp.port import weights
 from torchbp.port.architecture import Architecture, LayerSpec, Source, read_architecture
 from torchbp.port.files import LayerWeights, read_weights
 from torchbp.port.load import load_weights
+from torchbp.port.model import from_keras, load
+from torchbp.port.ported import to_keras
+from torchbp.port.registry import Layer, Weights, converter
+from torchbp.port.values import Value
 
 __all__ = [
     "Architecture",
+    "Layer",
     "LayerSpec",
     "LayerWeights",
     "Source",
+    "Value",
+    "Weights",
+    "converter",
+    "from_keras",
+    "load",
     "load_weights",
     "read_architecture",
     "read_weights",
+    "to_keras",
     "weights",
 ]

@@ -8,18 +8,20 @@ that lies in a file stays text.
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from heapq import heappop, heappush
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from torchbp.errors import DataError
+from torchbp.graph.structure import leaves
 from torchbp.port.files import read_config_text
 
 MAX_DEPTH = 100  # of models in models, and of lists in arguments
 
 
-class Source(NamedTuple):
+@dataclass(frozen=True)
+class Source:
     """A tensor in a graph: an output of a call of a layer.
 
     Args:
@@ -35,10 +37,17 @@ class Source(NamedTuple):
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a layer; a tensor among the arguments is a `Source`, wherever it stands."""
+    """One call of a layer; a tensor among the arguments is a `Source`, wherever it stands.
+
+    Args:
+        args: by position.
+        kwargs: by name.
+        shapes: of the tensors, as far as the file tells them; None where a size is unknown.
+    """
 
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any] = field(default_factory=dict)
+    shapes: Mapping[Source, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def sources(self) -> Iterator[Source]:
         """The tensors that the call takes, in order."""
@@ -53,6 +62,7 @@ class LayerSpec:
         name: within its model.
         class_name: Keras's class, such as "Conv2D".
         module: where Keras has the class; None in files of tf.keras 2 and for own classes.
+        registered: the name under which an own class was registered with Keras; None for Keras's.
         config: the arguments of the constructor, as the file has them.
         calls: its calls in this model, more than one if it is shared, none if it is an input.
         model: the layers of a nested model; None for a layer.
@@ -64,6 +74,7 @@ class LayerSpec:
     config: Mapping[str, Any]
     calls: tuple[Call, ...]
     model: "Architecture | None" = None
+    registered: str | None = None
 
     @property
     def is_input(self) -> bool:
@@ -81,6 +92,7 @@ class Architecture:
         layers: in the file's order. A Sequential model has the calls of a chain.
         inputs: a `Source`, or lists and dicts of these, as the user gave them.
         outputs: in the same way.
+        trainable: whether the model as a whole is.
     """
 
     name: str
@@ -88,6 +100,7 @@ class Architecture:
     layers: tuple[LayerSpec, ...]
     inputs: Any
     outputs: Any
+    trainable: bool = True
 
     def calls(self) -> Iterator[tuple[LayerSpec, int]]:
         """Every call, inputs left out, in an order in which each finds its tensors made.
@@ -100,7 +113,8 @@ class Architecture:
         made = {(layer.name, 0) for layer in self.layers if layer.is_input}
         calls = [(layer, index) for layer in self.layers for index in range(len(layer.calls))]
         missing = [
-            {source[:2] for source in layer.calls[index].sources()} - made for layer, index in calls
+            {(source.layer, source.call) for source in layer.calls[index].sources()} - made
+            for layer, index in calls
         ]
         waiting: dict[tuple[str, int], list[int]] = {}
         for position, keys in enumerate(missing):
@@ -178,14 +192,7 @@ def architecture_of(config: Any, where: str) -> Architecture:
 
 def sources_in(value: Any) -> Iterator[Source]:
     """The tensors in an argument, or in a model's inputs or outputs."""
-    if isinstance(value, Source):
-        yield value
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from sources_in(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from sources_in(item)
+    return (leaf for leaf in leaves(value) if isinstance(leaf, Source))
 
 
 def _model(found: Any, where: str, depth: int) -> Architecture:
@@ -206,8 +213,11 @@ def _model(found: Any, where: str, depth: int) -> Architecture:
         made = _chain(name, config, where, depth)
     else:
         layers = tuple(_layer(item, where, depth) for item in _get(config, "layers", list, where))
-        ends = [_ends(config.get(key), where) for key in ("input_layers", "output_layers")]
-        made = Architecture(name, class_name, layers, *ends)
+        inputs, outputs = (
+            _ends(config.get(key), where) for key in ("input_layers", "output_layers")
+        )
+        trainable = config.get("trainable") is not False
+        made = Architecture(name, class_name, layers, inputs, outputs, trainable)
     _check(made, where)
     return made
 
@@ -237,7 +247,8 @@ def _chain(name: str, config: Mapping[str, Any], where: str, depth: int) -> Arch
         call = Call((Source(chain[-1].name, 0, 0),))
         chain.append(replace(layer, calls=(call,)))
     first, last = (Source(chain[end].name, 0, 0) for end in (0, -1))
-    return Architecture(name, "Sequential", tuple(chain), first, last)
+    trainable = config.get("trainable") is not False
+    return Architecture(name, "Sequential", tuple(chain), first, last, trainable)
 
 
 def _layer(found: Any, where: str, depth: int) -> LayerSpec:
@@ -245,8 +256,11 @@ def _layer(found: Any, where: str, depth: int) -> LayerSpec:
     config = found.get("config")
     name = found.get("name", config.get("name") if isinstance(config, dict) else None)
     module = found.get("module")
+    registered = found.get("registered_name")
     if not isinstance(name, str) or not isinstance(module, str | None):
         raise _refused(where, f"a layer {class_name} with a name", repr(name))
+    if not isinstance(registered, str | None):
+        raise _refused(where, f"a layer {class_name} with a registered name", repr(registered))
     where = f"{where}: {name}"
     if not isinstance(config, dict | list):
         raise _refused(where, "a configuration", type(config).__name__)
@@ -257,14 +271,16 @@ def _layer(found: Any, where: str, depth: int) -> LayerSpec:
     model = _model(found, where, depth + 1) if _is_graph(found) else None
     if not isinstance(config, dict):
         config = {}
-    return LayerSpec(name, class_name, module, config, calls, model)
+    return LayerSpec(name, class_name, module, config, calls, model, registered)
 
 
 def _call(node: Any, where: str) -> Call:
     """A call: of Keras 3 with its arguments, of tf.keras 2 with a list of tensors."""
     if isinstance(node, dict):
         args, kwargs = _get(node, "args", list, where), _get(node, "kwargs", dict, where)
-        return Call(tuple(_argument(item, where, 0) for item in args), _argument(kwargs, where, 0))
+        shapes: dict[Source, Any] = {}
+        positional = tuple(_argument(item, where, 0, shapes) for item in args)
+        return Call(positional, _argument(kwargs, where, 0, shapes), shapes)
     if not isinstance(node, list) or not node:
         raise _refused(where, "a call", repr(node)[:80])
     entries = [node] if isinstance(node[0], str) else node  # one tensor, with no list around it
@@ -282,23 +298,25 @@ def _second(kwargs: Any, where: str) -> dict[str, Any]:
     if not isinstance(kwargs, dict):
         raise _refused(where, "arguments by name", repr(kwargs)[:80])
     return {
-        name: _source(item, where) if _is_triple(item) else _argument(item, where, 0)
+        name: _source(item, where) if _is_triple(item) else _argument(item, where, 0, {})
         for name, item in kwargs.items()
     }
 
 
-def _argument(value: Any, where: str, depth: int) -> Any:
+def _argument(value: Any, where: str, depth: int, shapes: dict[Source, Any]) -> Any:
+    """An argument with a `Source` for each tensor, whose shape is noted."""
     if depth > MAX_DEPTH:
         raise _refused(where, f"at most {MAX_DEPTH} lists in each other", "more")
     if isinstance(value, list):
-        return [_argument(item, where, depth + 1) for item in value]
+        return [_argument(item, where, depth + 1, shapes) for item in value]
     if not isinstance(value, dict):
         return value
     if value.get("class_name") == "__keras_tensor__":
-        return _source(
-            _get(_get(value, "config", dict, where), "keras_history", list, where), where
-        )
-    return {name: _argument(item, where, depth + 1) for name, item in value.items()}
+        config = _get(value, "config", dict, where)
+        source = _source(_get(config, "keras_history", list, where), where)
+        shapes[source] = config.get("shape")
+        return source
+    return {name: _argument(item, where, depth + 1, shapes) for name, item in value.items()}
 
 
 def _ends(value: Any, where: str) -> Any:
@@ -339,7 +357,7 @@ def _check(model: Architecture, where: str) -> None:
         layer = by_name.get(source.layer)
         calls = 0 if layer is None else len(layer.calls) or int(layer.is_input)
         if not 0 <= source.call < calls or source.output < 0:
-            raise _refused(where, "tensors that its layers make", repr(tuple(source)))
+            raise _refused(where, "tensors that its layers make", repr(astuple(source)))
     for _ in model.calls():
         pass
 

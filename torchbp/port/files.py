@@ -80,6 +80,39 @@ def read_weights(path: str | Path) -> dict[str, LayerWeights]:
         ...     print(name, layer.names, [array.shape for array in layer.arrays])
         classes ('0', '1') [(2, 1), (1,)]
     """
+    saved = read_saved(path)
+    if not saved.is_tree:
+        return saved.layers
+    found: dict[str, LayerWeights] = {}
+    for group, layer in saved.layers.items():
+        name = saved.names[group]
+        if name is None:
+            mend = "load it in the newest Keras, which writes the layers' names, and save it again"
+            raise _refused(path, f"a layer's name at {group}/vars", f"{name}", mend)
+        if name in found:
+            raise _refused(path, "different names for the layers", f"{name!r} twice")
+        found[name] = layer
+    return found
+
+
+@dataclass(frozen=True)
+class SavedWeights:
+    """All weights of a file.
+
+    Args:
+        layers: in the tree of Keras 3 by the layer's group (`layers/functional/layers/dense_1`), in
+            the old order by the layer's name.
+        names: of a tree: the layer's own name by its group, None where the file does not tell it.
+        is_tree: whether it is a tree.
+    """
+
+    layers: dict[str, LayerWeights]
+    names: dict[str, str | None]
+    is_tree: bool
+
+
+def read_saved(path: str | Path) -> SavedWeights:
+    """The weights as the file has them; raises as `read_weights`, which see."""
     try:
         import h5py
     except ImportError:
@@ -89,7 +122,11 @@ def read_weights(path: str | Path) -> dict[str, LayerWeights]:
         with h5py.File(_hdf5(path, budget), "r") as root:
             file = _File(path, budget)
             legacy = _legacy_root(file, root)
-            return _KerasTree(file).read(root) if legacy is None else _read_legacy(file, legacy)
+            if legacy is not None:
+                return SavedWeights(_read_legacy(file, legacy), {}, is_tree=False)
+            tree = _KerasTree(file)
+            tree.read(root)
+            return SavedWeights(tree.found, tree.names, is_tree=True)
     except DataError:
         raise
     except OSError as error:
@@ -279,15 +316,15 @@ class _KerasTree:
     def __init__(self, file: _File) -> None:
         self.file = file
         self.found: dict[str, LayerWeights] = {}
+        self.names: dict[str, str | None] = {}
         self.seen: set[int] = set()
 
-    def read(self, root: Any) -> dict[str, LayerWeights]:
+    def read(self, root: Any) -> None:
         if not {"layers", "vars"} & set(root):
             got = f"the entries {list(root)[:5]}"
             raise _refused(self.file.path, "layers and their vars, or layer_names", got)
         self.keep(root, list(self.variables(root, "")))
         self.below(root, but="optimizer")
-        return self.found
 
     def layer(self, group: Any) -> None:
         """A layer with all that is inside it, or, without vars, a list of layers."""
@@ -332,13 +369,10 @@ class _KerasTree:
         if not weights:
             return
         name = self.file.child(group, "vars").attrs.get("name")
-        if not isinstance(name, str):
-            mend = "load it in the newest Keras, which writes the layers' names, and save it again"
-            raise _refused(self.file.path, f"a layer's name at {group.name}/vars", f"{name}", mend)
-        if name in self.found:
-            raise _refused(self.file.path, "different names for the layers", f"{name!r} twice")
+        path = group.name.strip("/")
+        self.names[path] = name if isinstance(name, str) else None
         names, arrays = zip(*weights, strict=True)
-        self.found[name] = LayerWeights(names, arrays)
+        self.found[path] = LayerWeights(names, arrays)
 
 
 # Layers inside a layer are in alphabetical order, and Keras's get_weights is in this one.

@@ -23,6 +23,8 @@ Kind = Literal[
     "lstm",
     "gru",
     "batch_norm",
+    "norm",
+    "same",
 ]
 Order = Callable[[Tensor], Tensor]
 
@@ -48,6 +50,10 @@ def to_torch(kind: Kind, arrays: Mapping[str, Tensor]) -> dict[str, Tensor]:
         mean, variance = arrays["moving_mean"], arrays["moving_variance"]
         found = weights.batch_norm_to_torch(arrays.get("gamma"), arrays.get("beta"), mean, variance)
         return _present(_BATCH_NORM, found)
+    if kind == "norm":
+        return {_NORM[name]: array for name, array in arrays.items()}
+    if kind == "same":
+        return dict(arrays)
     first, *rest = arrays.values()
     if kind in _KERNELS:
         return dict(zip(("weight", "bias"), [_KERNELS[kind][0](first), *rest], strict=False))
@@ -77,6 +83,10 @@ def to_keras(kind: Kind, tensors: Mapping[str, Tensor], in_channels: int = 0) ->
             tensors["running_var"],
         )
         return [w for w in found if w is not None]
+    if kind == "norm":
+        return [tensors[name] for name in ("weight", "bias") if name in tensors]
+    if kind == "same":
+        return list(tensors.values())
     bias = [tensors["bias"]] if "bias" in tensors else []
     if kind in _KERNELS:
         return [_KERNELS[kind][1](tensors["weight"]), *bias]
@@ -109,5 +119,6 @@ _KERNELS: dict[str, tuple[Order, Order]] = {
     "embedding": (weights.embedding_to_torch, weights.embedding_to_keras),
 }
 _BATCH_NORM = ("weight", "bias", "running_mean", "running_var")
+_NORM = {"gamma": "weight", "scale": "weight", "beta": "bias"}
 _SEPARABLE = ("depthwise.weight", "pointwise.weight", "pointwise.bias")
 _RECURRENT = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")

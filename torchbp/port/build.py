@@ -1,0 +1,418 @@
+"""A Keras model's architecture as a torchbp model, without data in its weights."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from torchbp.errors import DataError
+from torchbp.graph import Input, Model, call
+from torchbp.graph.names import CODE_NAMES, Taken
+from torchbp.graph.structure import leaves, map_leaves
+from torchbp.port import converters as _converters  # noqa: F401  # registers Keras's layers
+from torchbp.port.architecture import Architecture, LayerSpec, Source, sources_in
+from torchbp.port.config import UnsupportedError, is_telling
+from torchbp.port.registry import OPERATIONS, Converter, Layer, converter_of
+from torchbp.port.values import Value
+
+Channels = Literal["first", "last"]
+Path = tuple[str, ...]
+
+
+@dataclass
+class Built:
+    """A model that was built.
+
+    Args:
+        model: without data in its weights, on the meta device.
+        layers: the layers, those of nested models too, by their paths.
+        inputs: the symbolic inputs by their names.
+        values: what each call of a layer gave, in the order of computation, by the layer's path
+            and the number of the call; those in nested models are left out.
+        dtype: of the weights.
+    """
+
+    model: Model
+    layers: dict[Path, Layer]
+    inputs: dict[str, Any]
+    values: dict[tuple[Path, int], Any]
+    dtype: torch.dtype
+
+
+def build(
+    architecture: Architecture,
+    channels: Channels = "first",
+    replace: Mapping[str, nn.Module] | None = None,
+) -> Built:
+    """The model that an architecture describes.
+
+    Args:
+        architecture: what a file or a Keras model says of itself.
+        channels: "first" for images with channels at 1, as torch has them, at the inputs and
+            outputs; "last" for Keras's order there.
+        replace: modules for layers that cannot be ported, by the layers' names. Each is called
+            with Keras's tensors, channels last.
+
+    Raises:
+        DataError: a layer cannot be ported; the error lists all such layers.
+    """
+    if channels not in ("first", "last"):
+        raise DataError(
+            f"port: expected channels='first' or 'last', got {channels!r}.\n"
+            "  To mend it: 'first' for images as torch has them, 'last' for Keras's order."
+        )
+    builder = _Builder(channels, replace or {})
+    graph = builder.graph(architecture, (), trainable=True)
+    unused = sorted(set(builder.replace) - builder.replaced)
+    if unused:
+        builder.refusals.append(f"replace names {unused}, which are no layers of the model")
+    if builder.refusals or graph is None:
+        raise _refused(architecture.name, builder.refusals)
+    layers = {layer.path: layer for layer in builder.layers}
+    return Built(graph.model, layers, graph.inputs, graph.values, builder.dtype())
+
+
+@dataclass
+class _Graph:
+    model: Model
+    inputs: dict[str, Any]
+    values: dict[tuple[Path, int], Any]
+
+
+@dataclass
+class _Builder:
+    channels: Channels
+    replace: Mapping[str, nn.Module]
+    layers: list[Layer] = field(default_factory=list)
+    nested: dict[Path, _Graph | None] = field(default_factory=dict)
+    dtypes: set[str] = field(default_factory=set)
+    refusals: list[str] = field(default_factory=list)
+    replaced: set[str] = field(default_factory=set)
+
+    def dtype(self) -> torch.dtype:
+        return torch.float64 if "float64" in self.dtypes else torch.float32
+
+    def graph(self, architecture: Architecture, path: Path, trainable: bool) -> _Graph | None:
+        """The graph of a model; None if something in it cannot be ported."""
+        num_refused = len(self.refusals)
+        flow = _Flow(self, architecture, path, trainable and architecture.trainable)
+        flow.run()
+        if len(self.refusals) > num_refused:
+            return None
+        return flow.graph()
+
+    def refuse(self, path: Path, spec: LayerSpec, reason: str) -> None:
+        config = {name: value for name, value in spec.config.items() if is_telling(name, value)}
+        text = f"{'/'.join(path)} ({spec.registered or spec.class_name}): {reason}"
+        self.refusals.append(f"{text}; its configuration: {str(config)[:300]}")
+
+
+class _Flow:
+    """The calls of one model, one after the other."""
+
+    def __init__(
+        self,
+        builder: _Builder,
+        architecture: Architecture,
+        path: Path,
+        trainable: bool,
+    ) -> None:
+        self.builder, self.architecture, self.path = builder, architecture, path
+        self.trainable = trainable
+        self.values: dict[Source, Value | None] = {}
+        self.inputs: dict[str, Any] = {}
+        self.layers: dict[str, Layer] = {}
+        self.calls: dict[tuple[Path, int], Any] = {}
+        self.names = Taken(name for name in dir(Model) if not name.startswith("__"))
+        self.input_names = Taken(CODE_NAMES)
+        first = builder.channels == "first" or bool(path)
+        self.moves = first and not _is_channels_first(architecture)
+
+    def run(self) -> None:
+        for spec in self.architecture.layers:
+            if spec.is_input:
+                self.input(spec)
+            elif spec.model is None:
+                self.check(spec)
+        for spec, index in self.architecture.calls():
+            results = self.call(spec, index)
+            for output, value in enumerate(results):
+                self.values[Source(spec.name, index, output)] = value
+
+    def graph(self) -> _Graph:
+        outputs = _mapped(self.architecture.outputs, Source, lambda s: self.at_edge(self.value(s)))
+        inputs = self.architecture.inputs
+        by_name = {source.layer: self.inputs[source.layer] for source in sources_in(inputs)}
+        if isinstance(inputs, Mapping):
+            names = Taken(CODE_NAMES)
+            given: Any = {
+                names.free(_identifier(key)): self.inputs[s.layer] for key, s in inputs.items()
+            }
+        else:
+            given = list(by_name.values())
+        name = self.names.free(_identifier(self.architecture.name)) if self.path else None
+        model = Model(given, outputs, name=name)
+        return _Graph(model, by_name, self.calls)
+
+    def value(self, source: Source) -> Value:
+        value = self.values.get(source)
+        if value is None:
+            raise UnsupportedError(f"the output {source.output} of {source.layer}")
+        return value
+
+    def at_edge(self, value: Value) -> Any:
+        """The tensor as the model's user is to have it."""
+        if self.moves and value.ndim > 3:
+            return value.with_channels_at_1()
+        return value.as_keras()
+
+    def input(self, spec: LayerSpec) -> None:
+        shape = spec.config.get("batch_shape", spec.config.get("batch_input_shape"))
+        try:
+            sizes, dtype = _input_sizes(shape), _input_dtype(spec.config.get("dtype"))
+        except UnsupportedError as error:
+            self.builder.refuse((*self.path, spec.name), spec, str(error))
+            return
+        moves = self.moves and len(sizes) > 2
+        if moves:
+            sizes = [sizes[-1], *sizes[:-1]]
+        name = self.input_names.free(_identifier(spec.name))
+        tensor = Input(sizes, dtype, name)
+        self.inputs[spec.name] = tensor
+        self.values[Source(spec.name, 0, 0)] = Value(tensor, channels_at_1=moves)
+
+    def check(self, spec: LayerSpec) -> None:
+        """Refuses what cannot be known, whatever it is called with."""
+        path = (*self.path, spec.name)
+        layer = Layer(path, spec, self.names.free(_identifier(spec.name)))
+        layer.trainable = self.trainable and spec.config.get("trainable") is not False
+        self.layers[spec.name] = layer
+        if spec.name in self.builder.replace:
+            self.builder.replaced.add(spec.name)
+            return
+        try:
+            name = _policy(spec.config.get("dtype"))
+            self.builder.dtypes.add(name)
+            if {"float32", "float64"} <= self.builder.dtypes:
+                raise UnsupportedError("float32 and float64 in one model")
+        except UnsupportedError as error:
+            self.builder.refuse(path, spec, str(error))
+        if converter_of(spec) is None:
+            self.builder.refuse(path, spec, "no converter for the class")
+
+    def call(self, spec: LayerSpec, index: int) -> list[Value | None]:
+        """The outputs of a call; None for each that is unknown."""
+        path = (*self.path, spec.name)
+        known = spec.model is not None or spec.name in self.builder.replace or converter_of(spec)
+        arguments = self.arguments(spec, index) if known else None
+        if arguments is None:
+            return []
+        args, kwargs = arguments
+        try:
+            result = self.result(spec, args, kwargs)
+        except _RefusedWithinError:
+            return []
+        except _FAILURES as error:
+            self.builder.refuse(path, spec, str(error) or repr(error))
+            return []
+        results = _values(result)
+        if len(results) == 1:
+            self.calls[path, index] = results[0].as_keras()
+        return list(results)
+
+    def arguments(self, spec: LayerSpec, index: int) -> tuple[list[Any], dict[str, Any]] | None:
+        """The values that a call takes, or None where one comes out of a layer that is refused.
+
+        Where the file tells its shape, an unknown one is replaced, so that the call is looked at.
+        """
+        found = spec.calls[index]
+        for source in found.sources():
+            if self.values.get(source) is None:
+                try:
+                    sizes = _input_sizes(found.shapes.get(source))
+                except UnsupportedError:
+                    return None
+                self.values[source] = Value(Input(sizes))
+        args = [_mapped(arg, Source, self.value) for arg in found.args]
+        return args, {name: _mapped(arg, Source, self.value) for name, arg in found.kwargs.items()}
+
+    def result(self, spec: LayerSpec, args: list[Any], kwargs: dict[str, Any]) -> Any:
+        # Keras's fit and predict say themselves what they do, whatever stands in the call
+        if kwargs.pop("training", None) not in (None, False):
+            raise UnsupportedError(
+                "a call with training=True, which predict ignores; leave it out, and put the "
+                "module of the layer into training mode where you want it so"
+            )
+        if spec.model is not None:
+            return self.nested_result(spec, args, kwargs)
+        layer = self.layers[spec.name]
+        if spec.name in self.builder.replace:
+            return self.replaced_result(layer, args, kwargs)
+        converter = converter_of(spec)
+        if spec.module is None and len(args) > 1:  # in `.h5` files x + y is an Add like the layer
+            converter = OPERATIONS.get(spec.class_name, converter)
+        assert converter is not None
+        args = _with_mask(converter, args, kwargs)
+        _check_call(converter, layer, args, kwargs)
+        result = converter.function(layer, *args, **kwargs)
+        layer.config.check_all_read()
+        if layer not in self.builder.layers:
+            self.builder.layers.append(layer)
+        return _with_masks_passed(converter, args, result)
+
+    def nested_result(self, spec: LayerSpec, args: list[Any], kwargs: dict[str, Any]) -> Any:
+        assert spec.model is not None
+        path = (*self.path, spec.name)
+        if path not in self.builder.nested:
+            self.builder.nested[path] = self.builder.graph(spec.model, path, self.trainable)
+        graph = self.builder.nested[path]
+        if graph is None:
+            raise _RefusedWithinError
+        if any(value is not None for value in kwargs.values()) or len(args) != 1:
+            raise UnsupportedError(f"a call of a model with {sorted(kwargs)}")
+        values = _values(args[0])
+        if any(value.mask is not None for value in values):
+            raise UnsupportedError("a mask that goes into a model within the model")
+        moves = not _is_channels_first(spec.model)
+        tensors = [v.with_channels_at_1() if moves and v.ndim > 3 else v.as_keras() for v in values]
+        if isinstance(spec.model.inputs, Mapping):
+            keys = list(spec.model.inputs)
+            given = (
+                args[0] if isinstance(args[0], Mapping) else dict(zip(keys, args[0], strict=True))
+            )
+            tensors = [tensors[values.index(given[key])] for key in keys]
+        result = graph.model(*tensors)
+        return map_leaves(lambda t: Value(t, channels_at_1=moves and t.ndim > 3), result)
+
+    def replaced_result(self, layer: Layer, args: list[Any], kwargs: dict[str, Any]) -> Any:
+        kwargs.pop("mask", None)
+        given, named = _mapped((args, kwargs), Value, Value.as_keras)
+        result = call(self.builder.replace[layer.spec.name], *given, name=layer.name, **named)
+        return map_leaves(Value, result)
+
+
+class _RefusedWithinError(UnsupportedError):
+    """A layer of a nested model is refused, which is told already."""
+
+
+def _refused(name: str, refusals: list[str]) -> DataError:
+    lines = "".join(f"\n  - {refusal}" for refusal in refusals)
+    return UnsupportedError(
+        f"port: expected layers that can be ported, got {len(refusals)} in {name} that cannot:"
+        f"{lines}\n"
+        '  To mend it: register a function for a class with @torchbp.port.converter("Class"), give '
+        'a module for a layer with replace={"name": module}, or cut the model before them.'
+    )
+
+
+_FAILURES = (
+    UnsupportedError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+
+
+def _check_call(
+    converter: Converter, layer: Layer, args: list[Any], kwargs: dict[str, Any]
+) -> None:
+    try:
+        inspect.signature(converter.function).bind(layer, *args, **kwargs)
+    except TypeError as error:
+        raise UnsupportedError(f"a call that it does not know: {error}") from error
+
+
+def _with_mask(converter: Converter, args: list[Any], kwargs: dict[str, Any]) -> list[Any]:
+    """The arguments, an explicit mask being that of the first."""
+    mask = kwargs.pop("mask", None)
+    if mask is None:
+        return args
+    if not isinstance(mask, Value) or not isinstance(args[0], Value):
+        raise UnsupportedError("a call with several masks")
+    return [args[0].masked(mask.as_keras()), *args[1:]]
+
+
+def _with_masks_passed(converter: Converter, args: list[Any], result: Any) -> Any:
+    """The result, with the mask of the first argument where the layer passes it on."""
+    if converter.masks == "own" or not isinstance(result, Value):
+        return result
+    mask = args[0].mask if args and isinstance(args[0], Value) else None
+    if converter.masks == "passed" and mask is not None:
+        return result.masked(mask)
+    return result if result.mask is None else result.masked(None)
+
+
+def _input_sizes(shape: Any) -> list[int | None]:
+    """Sizes without the batch."""
+    if not isinstance(shape, list | tuple) or not shape or len(shape) > 8:
+        raise UnsupportedError(f"an input of shape {shape!r}")
+    sizes = list(shape[1:])
+    if not all(size is None or (type(size) is int and 0 < size < 1 << 31) for size in sizes):
+        raise UnsupportedError(f"an input of shape {shape!r}")
+    return sizes
+
+
+def _input_dtype(name: Any) -> torch.dtype:
+    if name in (None, "float32", "float64", "float16", "bfloat16"):
+        return torch.float32
+    if name in ("uint8", "int8", "int16", "uint16", "int32", "uint32", "int64"):
+        return torch.int64
+    if name == "bool":
+        return torch.bool
+    if name == "string":
+        raise UnsupportedError(
+            "text; cut the model after its look-ups (TextVectorization, StringLookup), and give it "
+            "the numbers that they make"
+        )
+    raise UnsupportedError(f"an input of dtype {name!r}")
+
+
+def _policy(dtype: Any) -> str:
+    """The name of a layer's dtype policy, which is one of two."""
+    if isinstance(dtype, Mapping):
+        config = dtype.get("config")
+        dtype = config.get("name") if isinstance(config, Mapping) else dtype
+    if dtype is None:
+        return "any"
+    if dtype in ("float32", "float64"):
+        return str(dtype)
+    if dtype in ("int32", "int64", "uint8", "bool", "string"):  # of layers that only move numbers
+        return "any"
+    raise UnsupportedError(
+        f"dtype={dtype!r}; save the model in float32, and train the port with "
+        "Trainer(precision='bf16')"
+    )
+
+
+def _is_channels_first(architecture: Architecture) -> bool:
+    """Whether Keras's images have the channels at 1 in the model."""
+    return any(
+        _is_channels_first(layer.model)
+        if layer.model
+        else layer.config.get("data_format") == "channels_first"
+        for layer in architecture.layers
+    )
+
+
+def _identifier(name: str) -> str:
+    """A name that a module and a variable can have, as near as possible."""
+    kept = "".join(c if c.isascii() and (c.isalnum() or c == "_") else "_" for c in name)
+    kept = kept.lstrip("_") or "layer"
+    return f"layer_{kept}" if kept[0].isdigit() else kept
+
+
+def _mapped(structure: Any, kind: type, function: Callable[[Any], Any]) -> Any:
+    """The same structure with what a function gives for each leaf of a kind."""
+    return map_leaves(lambda leaf: function(leaf) if isinstance(leaf, kind) else leaf, structure)
+
+
+def _values(structure: Any) -> list[Value]:
+    return [leaf for leaf in leaves(structure) if isinstance(leaf, Value)]
