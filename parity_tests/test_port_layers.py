@@ -102,7 +102,7 @@ def test_pooling(keras, num_dims, kind, options):
 @pytest.mark.parametrize("kind", ["Max", "Average"])
 def test_pooling_of_volumes_takes_the_same_arguments(keras, kind):
     layer = getattr(keras.layers, f"{kind}Pooling3D")(2, padding="same")
-    ported = from_keras(of_layer(keras, layer, VOLUME))
+    ported = from_keras(of_layer(keras, layer, VOLUME), check=False)
     assert ported(torch.zeros(1, 2, 5, 4, 6, dtype=torch.float64)).shape == (1, 2, 3, 2, 3)
 
 

@@ -12,6 +12,7 @@ from torch import nn
 from torchbp.parity.keras_setup import REFERENCES
 from torchbp.parity.optimizers import OptimizerPair, chapters_optimizers
 from torchbp.port.layer_weights import Kind
+from torchbp.port.registry import Weights
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,7 +28,8 @@ class Pair:
     Args:
         keras: the layer's name in the Keras model; `model/layer` in a model inside it.
         torch: the module's name in the torch model, dotted where it is nested.
-        kind: how the weights correspond; None for layers without weights.
+        kind: how the weights correspond, as a word or as a ported layer has it; None for layers
+            without weights.
         value: the torch value that equals the layer's output, where the module's own output does
             not: the name of a submodule, or of a node of a functional model, such as the relu
             that follows a Linear. One name for each call of the layer.
@@ -41,7 +43,7 @@ class Pair:
 
     keras: str
     torch: str
-    kind: Kind | None = None
+    kind: Kind | tuple[Weights, ...] | None = None
     value: str | tuple[str, ...] | None = None
     axes: tuple[int, ...] | None = None
 
@@ -117,6 +119,7 @@ class Case:
         small: the sizes for the levels 4 to 7, which compute much more.
         input_axes: by name, the order of a Keras input's dimensions that gives the torch input's;
             (0, 3, 1, 2) for images.
+        own_weights: compare with the weights that the Keras model is built with, not drawn ones.
         seed: of the weights. A case chooses another one where an output comes out near zero: its
             relative error would measure the cancellation in it. Or where training saturates a loss.
         smooth: nothing in the model has a kink (relu, max pooling): in float32 its gradients
@@ -130,7 +133,8 @@ class Case:
             enlarge rounding until float32 tells nothing; larger ones keep it well-conditioned.
         zero_gradients: weights, by their torch names, whose gradient is zero in theory, such as
             the bias before a normalisation. Theirs is compared on the scale of the largest
-            gradient of their layer, since what is left of it is rounding alone.
+            gradient of their layer, since what is left of it is rounding alone. None: those whose
+            gradient in Keras is 1e-10 of that at most.
         optimizers: what level 6 trains with.
         steps: after how many steps of training level 6 compares the weights.
         references: which of Keras's backends compute the case.
@@ -147,12 +151,13 @@ class Case:
     heads: tuple[Head, ...]
     full: Sizes
     small: Sizes
+    own_weights: bool = False
     seed: int = 0
     smooth: bool = False
     deep: bool = False
     large: bool = False
     shift: float = 0.2
-    zero_gradients: tuple[str, ...] = ()
+    zero_gradients: tuple[str, ...] | None = ()
     input_axes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     optimizers: tuple[OptimizerPair, ...] = field(default_factory=chapters_optimizers)
     steps: tuple[int, ...] = (1, 10, 50)

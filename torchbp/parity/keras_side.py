@@ -20,7 +20,8 @@ from torchbp.errors import DataError
 from torchbp.parity.case import Arrays, Batch, Case, Pair, Sizes
 from torchbp.parity.keras_setup import REFERENCES, backend_here
 from torchbp.parity.optimizers import OptimizerPair, Rounding
-from torchbp.port.layer_weights import Kind, to_keras, to_torch
+from torchbp.port.layer_weights import Kind, to_torch
+from torchbp.port.registry import Weights
 
 Tensors = dict[str, Tensor]
 
@@ -38,9 +39,10 @@ class KerasSide:
         self.case = case
         self.dtype = dtype
         self.model = case.keras_model(**sizes.model)
-        _draw_weights(self.model, case.seed, case.shift)
         _turn_dropout_off(self.model)
-        self._calibrate(sizes)
+        if not case.own_weights:
+            _draw_weights(self.model, case.seed, case.shift)
+            self._calibrate(sizes)
         self.compile("sgd")
 
     def _calibrate(self, sizes: Sizes) -> None:
@@ -116,8 +118,8 @@ class KerasSide:
                 if name.startswith(prefix)
             }
             layer = self._layer(pair)
-            in_channels = layer.weights[0].shape[-2] if kind in ("depthwise", "separable") else 0
-            layer.set_weights([array.numpy() for array in to_keras(kind, own, in_channels)])
+            shapes = [tuple(weight.shape) for weight in layer.weights]
+            layer.set_weights([array.numpy() for array in _to_keras(kind, own, shapes)])
 
     def reloaded(self) -> KerasSide:
         """The same side around the model that its `.keras` file gives."""
@@ -134,12 +136,12 @@ class KerasSide:
     def _in_torch(self, array_of: Any) -> Tensors:
         tensors = {}
         for pair, kind in self._pairs_with_weights():
-            arrays = {w.name: torch.tensor(array_of(w)) for w in self._layer(pair).weights}
-            for name, tensor in to_torch(kind, arrays).items():
+            arrays = [(w.name, torch.tensor(array_of(w))) for w in self._layer(pair).weights]
+            for name, tensor in _to_torch(kind, arrays).items():
                 tensors[f"{pair.torch}.{name}"] = tensor
         return tensors
 
-    def _pairs_with_weights(self) -> list[tuple[Pair, Kind]]:
+    def _pairs_with_weights(self) -> list[tuple[Pair, Kind | tuple[Weights, ...]]]:
         return [(pair, pair.kind) for pair in self.case.pairs if pair.kind is not None]
 
     # Values
@@ -245,6 +247,31 @@ class KerasSide:
         }
 
 
+def _to_torch(kind: Kind | tuple[Weights, ...], arrays: Sequence[tuple[str, Tensor]]) -> Tensors:
+    """A layer's arrays, with their names in Keras, as the module's tensors."""
+    if isinstance(kind, str):
+        return to_torch(kind, dict(arrays))
+    rest = [array for _, array in arrays]
+    tensors: Tensors = {}
+    for weights in kind:
+        tensors |= weights.to_torch(rest[: len(weights.names)])
+        rest = rest[len(weights.names) :]
+    return tensors
+
+
+def _to_keras(
+    kind: Kind | tuple[Weights, ...], tensors: Tensors, shapes: Sequence[tuple[int, ...]]
+) -> list[Tensor]:
+    """The way back, to arrays of these shapes."""
+    several = kind if isinstance(kind, tuple) else (Weights(kind, ()),)
+    arrays: list[Tensor] = []
+    for weights in several:
+        shape = shapes[len(arrays)]
+        in_channels = shape[-2] if weights.kind in ("depthwise", "separable") else 0
+        arrays += weights.to_keras(tensors, in_channels)
+    return arrays
+
+
 def _compiled(train_step: Any) -> Any:
     """Keras's own training step as a graph. `train_on_batch` traces a graph anew at each step."""
     if backend_here() != REFERENCES[0]:
@@ -281,11 +308,13 @@ def _draw_weights(model: Any, seed: int, shift: float) -> None:
         shape = tuple(weight.shape)
         # a channel of a depthwise kernel reads one channel
         fan_in = math.prod(shape[:-2] if id(weight) in depthwise else shape[:-1])
-        if weight.name in ("gamma", "moving_variance"):
+        if "int" in str(weight.dtype):  # a counter
+            continue
+        if weight.name in ("gamma", "scale", "moving_variance", "variance"):
             drawn = rng.uniform(0.9, 1.1, shape)
         elif weight.name == "beta":
             drawn = rng.uniform(-shift, shift, shape)
-        elif weight.name in ("bias", "moving_mean"):
+        elif weight.name in ("bias", "moving_mean", "mean"):
             drawn = rng.uniform(-0.2, 0.2, shape)
         elif weight.name == "embeddings":
             drawn = rng.uniform(-0.5, 0.5, shape)
@@ -305,7 +334,7 @@ def _depthwise_kernels(model: Any) -> list[Any]:
 
 
 def _turn_dropout_off(model: Any) -> None:
-    for layer in _layers(model):
+    for layer in _layers_by_path(model).values():
         holder = getattr(layer, "cell", layer)  # a recurrent layer's rates are its cell's
         for rate in ("rate", "dropout", "recurrent_dropout"):
             if isinstance(getattr(holder, rate, None), float | int):

@@ -83,8 +83,12 @@ def shapes(bench: Bench) -> Iterator[Record]:
 
 
 def forward(bench: Bench) -> Iterator[Record]:
-    """Level 3: outputs in inference."""
-    return _outputs(bench, 3, bench.halves(3), training=False)
+    """Level 3: outputs in inference; before, the weights, if both halves have their own."""
+    halves = bench.halves(3)
+    if bench.case.own_weights:
+        tensors = halves.torch.weights(), halves.weights
+        yield bench.compared(3, "weights", tensors, difference, tolerances.EXACT.of(bench.dtype))
+    yield from _outputs(bench, 3, halves, training=False)
 
 
 def training_forward(bench: Bench) -> Iterator[Record]:
@@ -106,7 +110,7 @@ def gradients(bench: Bench) -> Iterator[Record]:
     batch = halves.batches(1)[0]
     expected_loss, expected = halves.keras.gradients(batch)
     loss, ours = halves.torch.gradients(batch)
-    zeros = bench.case.zero_gradients
+    zeros = _zero_gradients(bench, expected)
     tensors = _without(ours, zeros), _without(expected, zeros)
     if bench.case.large and bench.dtype == "float32":
         tensors = _as_one(tensors[0]), _as_one(tensors[1])
@@ -220,6 +224,18 @@ def _outputs(bench: Bench, level: int, halves: Halves, training: bool) -> Iterat
         if not error <= bound:
             parting = parting or halves.parting(training, bound) or Parting(name, name)
         yield bench.record(level, f"output {name}", error, bound, **_told(parting))
+
+
+def _zero_gradients(bench: Bench, gradients: Tensors) -> Collection[str]:
+    """The weights whose gradient is zero in theory: as the case says, or as Keras has it."""
+    if bench.case.zero_gradients is not None:
+        return bench.case.zero_gradients
+    sizes = {name: gradient.abs().max().item() for name, gradient in gradients.items()}
+    layers: dict[str, float] = {}
+    for name, size in sizes.items():
+        layer = name.rpartition(".")[0]
+        layers[layer] = max(layers.get(layer, 0.0), size)
+    return [n for n, size in sizes.items() if 0 < size <= 1e-10 * layers[n.rpartition(".")[0]]]
 
 
 def _without(gradients: Tensors, names: Collection[str]) -> Tensors:

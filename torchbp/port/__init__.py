@@ -9,6 +9,8 @@ reorders weight arrays, one by one, in both directions.
 
 from torchbp.port import weights
 from torchbp.port.architecture import Architecture, LayerSpec, Source, read_architecture
+from torchbp.port.check import PortError
+from torchbp.port.config import UnsupportedError
 from torchbp.port.files import LayerWeights, read_weights
 from torchbp.port.load import load_weights
 from torchbp.port.model import from_keras, load
@@ -21,7 +23,9 @@ __all__ = [
     "Layer",
     "LayerSpec",
     "LayerWeights",
+    "PortError",
     "Source",
+    "UnsupportedError",
     "Value",
     "Weights",
     "converter",

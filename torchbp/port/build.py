@@ -12,6 +12,7 @@ from torch import nn
 
 from torchbp.errors import DataError
 from torchbp.graph import Input, Model, call
+from torchbp.graph.lower import lower
 from torchbp.graph.names import CODE_NAMES, Taken
 from torchbp.graph.structure import leaves, map_leaves
 from torchbp.port import converters as _converters  # noqa: F401  # registers Keras's layers
@@ -31,17 +32,36 @@ class Built:
     Args:
         model: without data in its weights, on the meta device.
         layers: the layers, those of nested models too, by their paths.
-        inputs: the symbolic inputs by their names.
-        values: what each call of a layer gave, in the order of computation, by the layer's path
-            and the number of the call; those in nested models are left out.
+        inputs: the symbolic inputs by the names of Keras's input layers, in the order of the
+            model's arguments.
+        values: what each call of a layer gave, in the order of computation, by the layer's path,
+            the number of the call and that of the output; those in nested models are left out.
+        results: the symbolic outputs.
+        moves: whether tensors of four axes and more have the channels at 1 at the inputs and
+            outputs, where Keras has them last.
         dtype: of the weights.
     """
 
     model: Model
     layers: dict[Path, Layer]
     inputs: dict[str, Any]
-    values: dict[tuple[Path, int], Any]
+    values: dict[tuple[Path, int, int], Value]
+    results: Any
+    moves: bool
     dtype: torch.dtype
+
+    def nodes(self) -> dict[tuple[Path, int, int], str]:
+        """The node of the model that gives each of the values; empty for what is none."""
+        keys = list(self.values)
+        given = dict(zip(self.model.input_names, self.inputs.values(), strict=True))
+        tensors = [self.values[key].tensor for key in keys]
+        # as the model names them: what the values add stands behind the rest
+        refs = lower(given, [self.results, tensors], reserved=set()).outputs[1]
+        known = {node.name for node in self.model.nodes if node.kind != "input"}
+        return {
+            key: ref.name if ref.name in known and ref.path in ((), (0,)) else ""
+            for key, ref in zip(keys, refs, strict=True)
+        }
 
 
 def build(
@@ -74,14 +94,18 @@ def build(
     if builder.refusals or graph is None:
         raise _refused(architecture.name, builder.refusals)
     layers = {layer.path: layer for layer in builder.layers}
-    return Built(graph.model, layers, graph.inputs, graph.values, builder.dtype())
+    return Built(
+        graph.model, layers, graph.inputs, graph.values, graph.results, graph.moves, builder.dtype()
+    )
 
 
 @dataclass
 class _Graph:
     model: Model
     inputs: dict[str, Any]
-    values: dict[tuple[Path, int], Any]
+    values: dict[tuple[Path, int, int], Value]
+    results: Any
+    moves: bool
 
 
 @dataclass
@@ -127,7 +151,7 @@ class _Flow:
         self.values: dict[Source, Value | None] = {}
         self.inputs: dict[str, Any] = {}
         self.layers: dict[str, Layer] = {}
-        self.calls: dict[tuple[Path, int], Any] = {}
+        self.calls: dict[tuple[Path, int, int], Value] = {}
         self.names = Taken(name for name in dir(Model) if not name.startswith("__"))
         self.input_names = Taken(CODE_NAMES)
         first = builder.channels == "first" or bool(path)
@@ -157,7 +181,7 @@ class _Flow:
             given = list(by_name.values())
         name = self.names.free(_identifier(self.architecture.name)) if self.path else None
         model = Model(given, outputs, name=name)
-        return _Graph(model, by_name, self.calls)
+        return _Graph(model, by_name, self.calls, outputs, self.moves)
 
     def value(self, source: Source) -> Value:
         value = self.values.get(source)
@@ -221,8 +245,8 @@ class _Flow:
             self.builder.refuse(path, spec, str(error) or repr(error))
             return []
         results = _values(result)
-        if len(results) == 1:
-            self.calls[path, index] = results[0].as_keras()
+        for output, value in enumerate(results):
+            self.calls[path, index, output] = value
         return list(results)
 
     def arguments(self, spec: LayerSpec, index: int) -> tuple[list[Any], dict[str, Any]] | None:
@@ -282,9 +306,9 @@ class _Flow:
         tensors = [v.with_channels_at_1() if moves and v.ndim > 3 else v.as_keras() for v in values]
         if isinstance(spec.model.inputs, Mapping):
             keys = list(spec.model.inputs)
-            given = (
-                args[0] if isinstance(args[0], Mapping) else dict(zip(keys, args[0], strict=True))
-            )
+            given = args[0]
+            if not isinstance(given, Mapping) or set(given) != set(keys):
+                raise UnsupportedError(f"a call with something else than a dict of {keys}")
             tensors = [tensors[values.index(given[key])] for key in keys]
         result = graph.model(*tensors)
         return map_leaves(lambda t: Value(t, channels_at_1=moves and t.ndim > 3), result)

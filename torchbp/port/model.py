@@ -14,6 +14,7 @@ from torchbp.errors import DataError
 from torchbp.graph import Model
 from torchbp.port.architecture import architecture_of, read_architecture
 from torchbp.port.build import Built, Channels, build
+from torchbp.port.check import check_port
 from torchbp.port.files import read_saved
 from torchbp.port.ported import PortedLayer, keep_layers, keras_arrays, named, tensors_of
 from torchbp.port.saved import by_layer
@@ -60,25 +61,37 @@ def load(
 
 
 def from_keras(
-    model: Any, channels: Channels = "first", *, replace: Mapping[str, nn.Module] | None = None
+    model: Any,
+    channels: Channels = "first",
+    *,
+    replace: Mapping[str, nn.Module] | None = None,
+    check: bool = True,
 ) -> Model:
-    """A live Keras 3 model as a torchbp model.
+    """A live Keras 3 model as a torchbp model, and the proof that both give the same.
 
     Args:
-        model: a Sequential or functional model that was built.
+        model: a Sequential or functional model that was built, on any backend.
         channels: as of `load`.
         replace: as of `load`.
+        check: run both in inference on random numbers, and refuse a port that differs from the
+            model by more than rounding. `torchbp.parity.certify` compares training, too.
 
     Returns:
         As `load`.
 
     Raises:
         UnsupportedError: layers that cannot be ported, all of them.
+        PortError: the port differs from the model; the first layer at which it does is named.
         DataError: the model is not built, or its graph is Python code.
+
+    Example:
+        model = port.from_keras(keras.applications.ResNet50())
     """
     architecture = architecture_of(json.loads(model.to_json()), model.name)
     built = build(architecture, channels, replace)
     fill(built, keras_arrays(model), model.name)
+    if check:
+        check_port(built, architecture, model)
     return built.model
 
 

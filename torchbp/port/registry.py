@@ -105,6 +105,7 @@ class Layer:
 
     @property
     def is_frozen(self) -> bool:
+        """Whether the layer is called as in evaluation even in training: never."""
         return False
 
     def module(

@@ -1,0 +1,136 @@
+"""The certificate of a port: what is right passes all levels, what is wrong is named."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from parity_tests.porting import randomize
+from torchbp.parity import certify
+from torchbp.port import PortError, from_keras
+from torchbp.port.registry import LAYERS, Converter
+
+pytestmark = [pytest.mark.keras, pytest.mark.filterwarnings("ignore")]
+
+
+@pytest.fixture(scope="module")
+def keras(keras_float64):
+    keras_float64.config.set_floatx("float32")
+    keras_float64.config.set_dtype_policy("float32")
+    return keras_float64
+
+
+@pytest.fixture(scope="module")
+def model(keras):
+    image = keras.Input((12, 12, 3), name="image")
+    base = keras.layers.Conv2D(6, 3, strides=2, padding="same", activation="relu", name="stem")
+    x = keras.layers.BatchNormalization(name="norm")(base(image))
+    x = keras.layers.Add(name="sum")([x, keras.layers.Conv2D(6, 1, name="side")(x)])
+    inner = keras.Sequential([keras.Input((6, 6, 6)), keras.layers.Conv2D(4, 3)], name="inner")
+    x = keras.layers.Dropout(0.3, name="drop")(keras.layers.Flatten(name="flat")(inner(x)))
+    scores = keras.layers.Dense(5, activation="softmax", name="scores")(x)
+    return randomize(
+        keras.Model(image, {"scores": scores, "age": keras.layers.Dense(1, name="age")(x)})
+    )
+
+
+def failed(records):
+    return [record for record in records if not record["ok"]]
+
+
+@pytest.mark.parametrize("suffix", ["keras", "h5", None])
+def test_a_port_passes_all_levels(model, suffix, tmp_path):
+    source = model
+    if suffix:
+        source = tmp_path / f"model.{suffix}"
+        model.save(source)
+    records = certify(source)
+    assert not failed(records)
+    assert {r["level"] for r in records if r["dtype"] == "float64"} == set(range(1, 8))
+    assert {r["level"] for r in records if r["dtype"] == "float32"} == {1, 2, 3, 7}
+    assert any("adam" not in r["what"] for r in records if r["level"] == 6)
+
+
+def wrong_epsilon(port):
+    port.norm.eps = 1e-5
+
+
+def wrong_side_of_padding(port):
+    port.stem.padding = (1, 1)
+
+
+def wrong_weight(port):
+    with torch.no_grad():
+        port.side.weight[0, 0] *= 1.001
+
+
+def wrong_order_after_flatten(port):
+    with torch.no_grad():
+        port.scores.weight.copy_(port.scores.weight.flip(1))
+
+
+WRONG = [
+    (wrong_epsilon, "norm", 3),
+    (wrong_side_of_padding, "stem", 3),
+    (wrong_weight, "side", 3),
+    (wrong_order_after_flatten, "scores", 3),
+]
+
+
+@pytest.mark.parametrize(("spoil", "layer", "level"), WRONG)
+def test_the_first_wrong_layer_is_named(model, spoil, layer, level):
+    port = from_keras(model, "last")
+    spoil(port)
+    records = failed(certify(model, port, dtypes=["float64"], levels=[3]))
+    assert records[0]["layer"] == layer
+    assert records[0]["level"] == level
+
+
+def test_what_only_training_shows_is_found(model):
+    port = from_keras(model, "last")
+    port.norm.momentum = 0.1
+    records = failed(certify(model, port, dtypes=["float64"], levels=[3, 4]))
+    assert {(record["level"], record["what"]) for record in records} == {(4, "moving statistics")}
+    assert records[0]["layer"] == "norm"
+
+
+def test_a_wrong_converter_cannot_make_a_port_of_a_live_model(model, monkeypatch):
+    right = LAYERS["BatchNormalization"].function
+
+    def wrong(layer, x):
+        layer.config._values = {**layer.config._values, "epsilon": 2e-3}
+        return right(layer, x)
+
+    monkeypatch.setitem(LAYERS, "BatchNormalization", Converter(wrong, "own"))
+    for channels in ("first", "last"):
+        with pytest.raises(PortError, match="norm") as caught:
+            from_keras(model, channels)
+        assert caught.value.layer == "norm"
+    assert from_keras(model, check=False) is not None
+
+
+def test_the_check_leaves_both_models_as_they_were(model):
+    before = copy.deepcopy(model.get_weights())
+    port = from_keras(model)
+    assert port.training
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+    assert all(parameter.grad is None for parameter in port.parameters())
+
+
+def test_token_models_of_any_length_are_checked_and_certified(keras):
+    words = keras.Input((None,), dtype="int32", name="words")
+    x = keras.layers.Conv1D(5, 3, activation="relu")(keras.layers.Embedding(20, 6)(words))
+    x = keras.layers.GlobalMaxPooling1D()(x)
+    model = randomize(keras.Model(words, keras.layers.Dense(2)(x)))
+    assert not failed(certify(model, dtypes=["float64"]))
+
+
+def test_a_sequential_model_is_checked(keras):
+    layers = [keras.Input((4,)), keras.layers.Dense(3), keras.layers.ReLU()]
+    model = randomize(keras.Sequential(layers))
+    port = from_keras(model)
+    with torch.no_grad():
+        port.dense.weight.mul_(1.01)
+    assert failed(certify(model, port, dtypes=["float64"], levels=[3]))[0]["layer"] == "dense"
