@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 JOBS ?= 2
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: parity test check format bench faults gpu clean
+.PHONY: parity test check format bench faults corpus fuzz gpu clean
 
 parity: $(READY)
 	$(BIN)/torchbp parity --json parity.json --html parity.html
@@ -27,6 +27,14 @@ format: $(READY)
 bench: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	$(BIN)/python -m benchmarks --out docs/results
+
+# Ports and certifies all models of keras.applications and many others: about an hour.
+corpus: $(READY)
+	$(BIN)/python parity_tests/corpus.py --out docs/results/corpus
+
+# Gives the porter 100,000 spoilt files; the short version is among the tests.
+fuzz: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/faults/fuzz_port.py --out docs/results/fuzz.json
 
 # Kills training runs at random moments; the short version is among the tests.
 faults: $(READY)

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from parity_tests.porting import randomize
+from torchbp.layers import Conv2d
 from torchbp.parity import certify
 from torchbp.port import PortError, from_keras
 from torchbp.port.registry import LAYERS, Converter
@@ -57,7 +58,9 @@ def wrong_epsilon(port):
 
 
 def wrong_side_of_padding(port):
-    port.stem.padding = (1, 1)
+    wrong = Conv2d(3, 6, 3, stride=2, padding=1, dtype=torch.float64)
+    wrong.load_state_dict(port.stem.state_dict())
+    port.stem = wrong
 
 
 def wrong_weight(port):

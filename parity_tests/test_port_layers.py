@@ -305,3 +305,19 @@ def test_a_module_takes_the_place_of_a_lambda(keras):
     )
     with pytest.raises(UnsupportedError, match="dubble"):
         from_keras(model, replace={"dubble": Double()})
+
+
+@pytest.mark.parametrize("suffix", ["keras", None])
+def test_a_layer_in_two_models_is_refused(keras, suffix, tmp_path):
+    """Its description has two layers: trained, they would be two."""
+    dense = keras.layers.Dense(4, name="both")
+    inner_input, inputs = keras.Input((4,)), keras.Input((4,))
+    inner = keras.Model(inner_input, dense(inner_input), name="inner")
+    model = keras.Model(inputs, [inner(inputs), dense(inputs)])
+    if suffix is None:
+        with pytest.raises(UnsupportedError, match="inner/both"):
+            from_keras(model)
+    else:
+        model.save(tmp_path / "model.keras")
+        with pytest.raises(ValueError, match="both"):
+            load(tmp_path / "model.keras")

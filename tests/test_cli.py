@@ -1,8 +1,12 @@
 """The command line, run as a user runs it."""
 
+import hashlib
+import json
 import subprocess
 import sys
+import zipfile
 
+import numpy as np
 import pytest
 
 
@@ -59,3 +63,50 @@ def test_unknown_parity_case_lists_those_there_are(tmp_path):
     assert result.returncode == 2
     assert "secnd" in result.stderr
     assert "first" in result.stderr
+
+
+@pytest.fixture
+def keras_file(tmp_path):
+    """A `.keras` file of one Dense layer, written without Keras."""
+    h5py = pytest.importorskip("h5py")
+    layers = [
+        {"class_name": "InputLayer", "config": {"name": "x", "batch_shape": [None, 4]}},
+        {"class_name": "Dense", "config": {"name": "scores", "units": 3}},
+    ]
+    config = {"class_name": "Sequential", "config": {"name": "net", "layers": layers}}
+    with h5py.File(tmp_path / "w.h5", "w") as file:
+        variables = file.create_group("layers/dense/vars")
+        variables["0"], variables["1"] = np.arange(12.0).reshape(4, 3), np.zeros(3)
+    with zipfile.ZipFile(tmp_path / "net.keras", "w") as archive:
+        archive.writestr("config.json", json.dumps(config))
+        archive.write(tmp_path / "w.h5", "model.weights.h5")
+    return tmp_path / "net.keras"
+
+
+def test_a_keras_file_is_summed_up_and_drawn(keras_file, tmp_path):
+    result = run("summary", str(keras_file))
+    assert result.returncode == 0, result.stderr
+    assert "scores (Linear)" in result.stdout
+    assert run("plot", str(keras_file), str(tmp_path / "m.svg")).returncode == 0
+
+
+def test_stored_outputs_are_compared_without_keras(keras_file, tmp_path):
+    x = np.random.default_rng(0).normal(size=(2, 4)).astype("f4")
+    digest = hashlib.sha256(keras_file.read_bytes()).hexdigest()
+    arrays = {"input/x": x, "output/0": x @ np.arange(12, dtype="f4").reshape(4, 3)}
+    np.savez(tmp_path / "known.npz", **arrays, sha256=np.array(digest))
+    result = run("verify", str(keras_file), "--outputs", str(tmp_path / "known.npz"))
+    assert result.returncode == 0, result.stderr
+    assert "all within tolerance" in result.stdout
+    arrays["output/0"] += 0.01
+    np.savez(tmp_path / "known.npz", **arrays, sha256=np.array(digest))
+    report = tmp_path / "certificate.json"
+    command = ["verify", str(keras_file), "--outputs", str(tmp_path / "known.npz")]
+    assert run(*command, "--json", str(report)).returncode == 1
+    written = json.loads(report.read_text())
+    assert written["verdict"] == "different"
+    assert written["sha256"] == {"net.keras": digest}
+    np.savez(tmp_path / "known.npz", **arrays, sha256=np.array("other"))
+    result = run(*command)
+    assert result.returncode == 2
+    assert "another SHA-256" in result.stderr

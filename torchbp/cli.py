@@ -1,12 +1,13 @@
-"""The command `torchbp`: parity, tune, summary, plot."""
+"""The command `torchbp`: parity, port, verify, tune, summary, plot."""
 
 import importlib
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from torch import nn
 
 from torchbp.errors import DataError, TorchbpError
 from torchbp.graph import Model
@@ -33,9 +34,18 @@ class Reference(StrEnum):
     torch = "keras-torch"
 
 
+class Channels(StrEnum):
+    """Where images have their channels at a port's inputs and outputs."""
+
+    first = "first"
+    last = "last"
+
+
+SOURCE = typer.Argument(help="A .keras file, or a whole-model .h5 file.")
+CHANNELS = typer.Option(help="Where images have their channels at the inputs and outputs.")
 TARGET = typer.Argument(
     help="Where the model comes from: MODULE:NAME of a model, or of a function that returns one, "
-    "such as torchbp.models:post_attributes.",
+    "such as torchbp.models:post_attributes; or a .keras or .h5 file of Keras.",
 )
 
 
@@ -69,6 +79,56 @@ def parity(
         references=[item.value for item in reference or Reference],
         json=json,
         html=html,
+    )
+    raise typer.Exit(status)
+
+
+@app.command()
+def port(
+    source: Annotated[Path, SOURCE],
+    out: Annotated[Path, typer.Option(help="Folder to write; made if there is none.")],
+    channels: Annotated[Channels, CHANNELS] = Channels.first,
+    certify: Annotated[
+        bool, typer.Option(help="Compare with Keras, where it is installed, and write that down.")
+    ] = True,
+) -> None:
+    """Turn a Keras model into PyTorch source and weights, with a test and a certificate.
+
+    Exits with status 1 if the port does not equal the model.
+    """
+    from torchbp.parity.port_command import port as run_port
+
+    raise typer.Exit(run_port(source, out, channels.value, certify))
+
+
+@app.command()
+def verify(
+    source: Annotated[Path, SOURCE],
+    other: Annotated[
+        str | None,
+        typer.Argument(
+            help="What is to equal it: a folder that torchbp port wrote, a .safetensors file, or "
+            "MODULE:NAME, with channels last; the port itself by default."
+        ),
+    ] = None,
+    outputs: Annotated[
+        Path | None, typer.Option(help="Compare with these, without Keras; see --store.")
+    ] = None,
+    store: Annotated[
+        Path | None, typer.Option(help="Write inputs and Keras's outputs here, an .npz file.")
+    ] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the certificate here.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write it as a page here.")] = None,
+) -> None:
+    """Compare a port with its Keras model on seven levels.
+
+    Exits with status 1 if a figure is out of its tolerance; the first layer at which the two part
+    is named.
+    """
+    from torchbp.parity.verify import verify as run_verify
+
+    status = run_verify(
+        source, other, outputs=outputs, store=store, json=json, html=html, find=_find_module
     )
     raise typer.Exit(status)
 
@@ -137,6 +197,31 @@ def main() -> None:
 
 
 def _load_model(target: str) -> Model:
+    if Path(target).suffix in (".keras", ".h5"):
+        from torchbp.port import load
+
+        return load(target)
+    model = _find(target)
+    if not isinstance(model, Model):
+        raise DataError(
+            f"torchbp: expected a torchbp.Model at {target!r}, got {type(model).__name__}.\n"
+            "  To mend it: name a model, or a function without arguments that returns one."
+        )
+    return model
+
+
+def _find_module(target: str) -> nn.Module:
+    module = _find(target)
+    if not isinstance(module, nn.Module):
+        raise DataError(
+            f"torchbp: expected an nn.Module at {target!r}, got {type(module).__name__}.\n"
+            "  To mend it: name a module, or a function without arguments that returns one."
+        )
+    return module
+
+
+def _find(target: str) -> Any:
+    """What MODULE:NAME stands for; if that is no module but can be called, what it returns."""
     module_name, _, name = target.partition(":")
     sys.path.insert(0, str(Path.cwd()))
     try:
@@ -148,13 +233,8 @@ def _load_model(target: str) -> Model:
         ) from error
     finally:
         sys.path.pop(0)
-    model = found if isinstance(found, Model) else found() if callable(found) else None
-    if not isinstance(model, Model):
-        raise DataError(
-            f"torchbp: expected a torchbp.Model at {target!r}, got {type(found).__name__}.\n"
-            "  To mend it: name a model, or a function without arguments that returns one."
-        )
-    return model
+    is_maker = callable(found) and not isinstance(found, nn.Module)
+    return found() if is_maker else found
 
 
 if __name__ == "__main__":

@@ -264,3 +264,13 @@ def test_two_processes_get_the_gradients_of_one(tmp_path):
     (outputs["scores"].square().mean() + outputs["read"].mean()).backward()
     for weight, gradient in zip(model.parameters(), torch.load(file), strict=True):
         torch.testing.assert_close(weight.grad, gradient)
+
+
+def test_parts_of_an_output_take_no_layers_name_in_fx():
+    x = Input((None, 3), name="x")
+    _, state = layers.LSTM(3, 4, batch_first=True, name="lstm")(x)
+    output, _ = layers.LSTM(3, 4, batch_first=True, name="lstm_1")(x, state)
+    graph = Model(x, output).to_fx().graph
+    names = [node.name for node in graph.nodes]
+    assert len(set(names)) == len(names)
+    assert [node.op for node in graph.nodes if node.name == "lstm_1"] == ["call_module"]

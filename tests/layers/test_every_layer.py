@@ -9,6 +9,7 @@ from torch import nn
 from torchbp import layers
 from torchbp.graph import Layer
 from torchbp.layers import check_layer
+from torchbp.layers.recurrent_cells import GRUCell, LSTMCell
 
 SEQUENCE, IMAGE, VOLUME = (8, 12), (8, 12, 12), (8, 4, 4, 4)  # channels and sizes
 WINDOWS = [(1, SEQUENCE), (2, IMAGE), (3, VOLUME)]
@@ -56,6 +57,18 @@ for name in ("LSTM", "GRU", "RNN"):
         ((8, 3), {"batch_first": True, "last_output": True}, [(None, 8)]),
         ((8, 3, 2), {"batch_first": True, "single_bias": True, "bidirectional": True}, [(4, 8)]),
     ]
+MASKED = {"dtype": [torch.float32, torch.bool]}
+TABLE["CellRNN"] = [
+    ((GRUCell(8, 3),), {}, [(4, 8)]),
+    ((LSTMCell(8, 3), True), {}, [(None, 8), (None,)], MASKED),
+]
+TABLE["MaskedRNN"] = [
+    ((layers.GRU(8, 3, batch_first=True),), {}, [(None, 8), (None,)], MASKED),
+    ((layers.LSTM(8, 3, batch_first=True), 0.5), {}, [(4, 8)], {"train_differs": True}),
+]
+TABLE["BidirectionalRNN"] = [
+    ((layers.CellRNN(GRUCell(8, 3)), layers.CellRNN(GRUCell(8, 3))), {}, [(4, 8)])
+]
 for n, shape in WINDOWS:
     even, odd, free = shape, (8,) + (5,) * n, (8,) + (None,) * n
     TABLE[f"Conv{n}d"] = [
@@ -125,6 +138,47 @@ for n, shape in WINDOWS[:2]:
         ((8, 4, 2), {"padding": "same", "bias": False}, [free]),
     ]
 TABLE["SeparableConv1d"].append(((8, 4, 3, 1, "causal"), {}, [SEQUENCE]))
+
+TABLE |= {
+    "GroupedQueryAttention": [
+        ((8, 4, 3), {}, [(None, 8)]),
+        ((8, 4, 3, 2, 5), {"kdim": 6, "vdim": 7, "gate": True}, [(5, 8), (4, 6), (4, 7)]),
+        ((8, 2, 4), {"window": 2, "bias": False, "out_features": 3}, [(5, 8)]),
+        ((8, 2, 4), {"dropout": 0.5}, [(5, 8)], {"train_differs": True}),
+    ],
+    "LuongAttention": [
+        ((True, "concat"), {}, [(5, 8), (4, 3), (4, 8)]),
+        ((), {}, [(None, 8), (4, 8)]),
+        ((), {"dropout": 0.5}, [(5, 8), (4, 8)], {"train_differs": True}),
+    ],
+    "BahdanauAttention": [((8,), {}, [(5, 8), (None, 8)]), ((8, False), {}, [(5, 8)] * 2)],
+    "LayerNormOver": [
+        (((8,), (1,)), {}, [SEQUENCE]),
+        (((8, 12), (1, 3)), {}, [IMAGE]),
+        (((8,), (1,)), {"scale": False}, [(8, None)]),
+    ],
+    "Standardize": [(((8,), (1,)), {}, [IMAGE]), (((12, 8), (2, 1)), {"invert": True}, [SEQUENCE])],
+    "LayerScale": [((8, 1), {}, [IMAGE]), ((8,), {}, [(None, 8)])],
+    "Einsum": [(("abc,cde->abde", (8, 2, 3), (2, 3)), {}, [(None, 8)])],
+    "PReLUOver": [(((8, 1, 1),), {}, [IMAGE])],
+    "SharedDropout": [((0.5, (1, 2)), {}, [SEQUENCE], {"train_differs": True})],
+    "GaussianNoise": [((0.5,), {}, [SEQUENCE], {"train_differs": True})],
+    "GaussianDropout": [((0.5,), {}, [SEQUENCE], {"train_differs": True})],
+    "Resize": [
+        (((5, 6),), {}, [IMAGE]),
+        (((5, 6), "bicubic"), {"crop": True}, [(8, None, None)]),
+        (((5, 20), "nearest"), {"crop": True}, [IMAGE]),
+        (((5, 6),), {"antialias": True}, [IMAGE]),
+    ],
+    "RandomFlip": [((), {}, [IMAGE], {"train_differs": True})],
+    "RandomContrast": [(((0.5, 1.5),), {}, [IMAGE], {"train_differs": True})],
+    "RandomBrightness": [(((-0.5, 0.5),), {}, [IMAGE], {"train_differs": True})],
+    "RandomRotation": [(((-0.2, 0.2),), {}, [IMAGE], {"train_differs": True})],
+    "RandomTranslation": [(((0.1, 0.2), (0.1, 0.2)), {}, [IMAGE], {"train_differs": True})],
+    "RandomZoom": [(((0.5, 0.8),), {}, [IMAGE], {"train_differs": True})],
+}
+TABLE["LayerNorm"].append(((8,), {"scale": False}, [(None, 8)]))
+TABLE["GroupNorm"] += [((2, 8), {key: False}, [SEQUENCE]) for key in ("scale", "shift")]
 
 # what torch's classes do not take
 OWN_OPTIONS = {"single_bias", "last_output", "scale", "shift", "biased_running_var"}

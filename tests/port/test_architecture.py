@@ -223,7 +223,7 @@ def test_files_without_a_description_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "MAX_CONFIG_BYTES", 100)
     for write in (keras_file, h5_file):
         with pytest.raises(DataError, match="at most 100 bytes of description"):
-            read_architecture(write(tmp_path, GRAPH))
+            files.read_config_text(write(tmp_path, GRAPH))
 
 
 @pytest.mark.timeout(60)
@@ -280,3 +280,46 @@ def test_a_spoilt_description_is_read_or_refused(replacement, seed):
     except DataError:
         return
     assert len(list(net.calls())) == sum(len(spec.calls) for spec in net.layers)
+
+
+def functional_within(*outputs, calls=(("a", 0), ("b", 0)), old=False):
+    """A model that calls a functional model inside twice, as Keras 3 or tf.keras 2 writes it."""
+    inner = copy.deepcopy(INNER) | {"class_name": "Functional"}
+    first, last = inner["config"]["layers"]
+    first |= {"name": "x", "inbound_nodes": []}
+    last |= {"name": "last", "inbound_nodes": [{"args": [tensor("x", 0, 0)], "kwargs": {}}]}
+    inner["config"] |= {"input_layers": [["x", 0, 0]], "output_layers": [["last", 0, 0]]}
+    nodes = [[[name, call, 0, {}]] for name, call in calls]
+    if not old:
+        nodes = [{"args": [tensor(*node[0][:3])], "kwargs": {}} for node in nodes]
+    inner["inbound_nodes"] = nodes
+    names = [layer("InputLayer", name, batch_shape=[None, 3]) for name in "ab"]
+    after = layer("ReLU", "after", [tensor("inner", 0, 0)])
+    if old:
+        after["inbound_nodes"] = [[["inner", 1, 0, {}]]]
+    return {
+        "class_name": "Functional",
+        "config": {
+            "name": "net",
+            "layers": [*names, inner, after],
+            "input_layers": [["a", 0, 0], ["b", 0, 0]],
+            "output_layers": [list(output) for output in outputs],
+        },
+    }
+
+
+@pytest.mark.parametrize("old", [False, True], ids=["Keras 3", "tf.keras 2"])
+def test_calls_of_a_functional_model_within_are_counted_from_0(old):
+    """Among the outputs a functional model has its own graph for its call 0."""
+    described = functional_within(("inner", 2, 0), ("after", 0, 0), old=old)
+    found = architecture_of(described, "net")
+    assert found.outputs == [Source("inner", 1, 0), Source("after", 0, 0)]
+    [after] = [layer for layer in found.layers if layer.name == "after"]
+    assert list(after.calls[0].sources()) == [Source("inner", 0, 0)]
+
+
+def test_the_first_call_alone_may_be_an_output():
+    found = architecture_of(functional_within(("inner", 1, 0)), "net")
+    assert found.outputs == [Source("inner", 0, 0)]
+    with pytest.raises(DataError, match="tensors that its layers make"):
+        architecture_of(functional_within(("inner", 3, 0)), "net")

@@ -8,6 +8,7 @@ from typing import Any
 from torch import fx
 
 from torchbp.graph.lower import Node, Ref
+from torchbp.graph.names import Taken
 from torchbp.graph.structure import map_leaves
 
 
@@ -15,6 +16,7 @@ def fx_graph(nodes: tuple[Node, ...], outputs: Any) -> fx.Graph:
     """The nodes, by the same names, as a torch.fx graph; getitem nodes take parts of outputs."""
     graph = fx.Graph()
     values: dict[Ref, fx.Node] = {}
+    names = Taken(node.name for node in nodes)  # a part of `lstm` may not be called `lstm_1`, too
 
     def value(leaf: Any) -> Any:
         if not isinstance(leaf, Ref):
@@ -22,8 +24,9 @@ def fx_graph(nodes: tuple[Node, ...], outputs: Any) -> fx.Graph:
         if leaf not in values:
             whole = value(Ref(leaf.name, leaf.path[:-1]))
             part = "_".join(str(key) for key in (leaf.name, *leaf.path))
+            name = names.free(part, python=False)
             values[leaf] = graph.create_node(
-                "call_function", operator.getitem, (whole, leaf.path[-1]), name=part
+                "call_function", operator.getitem, (whole, leaf.path[-1]), name=name
             )
         return values[leaf]
 

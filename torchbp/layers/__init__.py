@@ -35,10 +35,12 @@ from torchbp.layers.adaptive_pooling import (
     AdaptiveMaxPool3d,
 )
 from torchbp.layers.attention import MultiheadAttention
+from torchbp.layers.axis_normalization import LayerNormOver
 from torchbp.layers.check import check_layer
 from torchbp.layers.conv import Conv1d, Conv2d, Conv3d
 from torchbp.layers.conv_transpose import ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from torchbp.layers.dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d
+from torchbp.layers.einsum import Einsum, PReLUOver
 from torchbp.layers.embedding import Embedding
 from torchbp.layers.global_pooling import (
     GlobalAvgPool1d,
@@ -48,6 +50,16 @@ from torchbp.layers.global_pooling import (
     GlobalMaxPool2d,
     GlobalMaxPool3d,
 )
+from torchbp.layers.grouped_attention import GroupedQueryAttention
+from torchbp.layers.image_augmentation import (
+    RandomBrightness,
+    RandomContrast,
+    RandomFlip,
+    RandomRotation,
+    RandomTranslation,
+    RandomZoom,
+)
+from torchbp.layers.image_resize import Resize
 from torchbp.layers.linear import LazyLinear, Linear
 from torchbp.layers.merge import (
     Add,
@@ -59,6 +71,7 @@ from torchbp.layers.merge import (
     Multiply,
     Subtract,
 )
+from torchbp.layers.noise import GaussianDropout, GaussianNoise, SharedDropout
 from torchbp.layers.normalization import (
     BatchNorm1d,
     BatchNorm2d,
@@ -76,6 +89,7 @@ from torchbp.layers.pooling import (
     MaxPool3d,
 )
 from torchbp.layers.recurrent import GRU, LSTM, RNN
+from torchbp.layers.recurrent_loops import BidirectionalRNN, CellRNN, MaskedRNN
 from torchbp.layers.reshape import Flatten, Identity, Transpose, Unflatten
 from torchbp.layers.resize import (
     Crop1d,
@@ -86,12 +100,14 @@ from torchbp.layers.resize import (
     ZeroPad2d,
     ZeroPad3d,
 )
+from torchbp.layers.score_attention import BahdanauAttention, LuongAttention
 from torchbp.layers.separable import (
     DepthwiseConv1d,
     DepthwiseConv2d,
     SeparableConv1d,
     SeparableConv2d,
 )
+from torchbp.layers.standardize import LayerScale, Standardize
 
 __all__ = [
     "ELU",
@@ -112,9 +128,12 @@ __all__ = [
     "AvgPool1d",
     "AvgPool2d",
     "AvgPool3d",
+    "BahdanauAttention",
     "BatchNorm1d",
     "BatchNorm2d",
     "BatchNorm3d",
+    "BidirectionalRNN",
+    "CellRNN",
     "Concat",
     "Conv1d",
     "Conv2d",
@@ -132,8 +151,11 @@ __all__ = [
     "Dropout1d",
     "Dropout2d",
     "Dropout3d",
+    "Einsum",
     "Embedding",
     "Flatten",
+    "GaussianDropout",
+    "GaussianNoise",
     "GlobalAvgPool1d",
     "GlobalAvgPool2d",
     "GlobalAvgPool3d",
@@ -141,14 +163,19 @@ __all__ = [
     "GlobalMaxPool2d",
     "GlobalMaxPool3d",
     "GroupNorm",
+    "GroupedQueryAttention",
     "Hardsigmoid",
     "Hardswish",
     "Identity",
     "LayerNorm",
+    "LayerNormOver",
+    "LayerScale",
     "LazyLinear",
     "LeakyReLU",
     "Linear",
     "LogSoftmax",
+    "LuongAttention",
+    "MaskedRNN",
     "MaxPool1d",
     "MaxPool2d",
     "MaxPool3d",
@@ -158,14 +185,24 @@ __all__ = [
     "MultiheadAttention",
     "Multiply",
     "PReLU",
+    "PReLUOver",
     "RMSNorm",
+    "RandomBrightness",
+    "RandomContrast",
+    "RandomFlip",
+    "RandomRotation",
+    "RandomTranslation",
+    "RandomZoom",
     "ReLU",
+    "Resize",
     "SeparableConv1d",
     "SeparableConv2d",
+    "SharedDropout",
     "SiLU",
     "Sigmoid",
     "Softmax",
     "Softplus",
+    "Standardize",
     "Subtract",
     "Tanh",
     "Transpose",

@@ -153,7 +153,10 @@ class BatchNorm3d(_BatchNorm, nn.BatchNorm3d):
 class LayerNorm(Layer, nn.LayerNorm):
     """Normalisation of each sample over its last dimensions.
 
-    Arguments are those of `torch.nn.LayerNorm`.
+    Arguments are those of `torch.nn.LayerNorm`, and one by name.
+
+    Args:
+        scale: whether there is a weight, if `elementwise_affine`.
 
     Shape:
         input (..., *normalized_shape) -> output of the same shape.
@@ -167,11 +170,28 @@ class LayerNorm(Layer, nn.LayerNorm):
     Source: Ba et al. 2016, https://arxiv.org/abs/1607.06450
     """
 
+    def __init__(self, *args: Any, scale: bool = True, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if not scale:
+            self.register_parameter("weight", None)
+
+    def reset_parameters(self) -> None:
+        """Ones and zeros."""
+        _reset(self)
+
+    def extra_repr(self) -> str:
+        """What printing the layer shows of it."""
+        return _with_missing(self, str(super().extra_repr()), self.elementwise_affine)
+
 
 class GroupNorm(Layer, nn.GroupNorm):
     """Normalisation of each sample over groups of consecutive channels.
 
-    Arguments are those of `torch.nn.GroupNorm`.
+    Arguments are those of `torch.nn.GroupNorm`, and two by name.
+
+    Args:
+        scale: whether there is a weight, if `affine`.
+        shift: whether there is a bias, if `affine`.
 
     Shape:
         input (N, C, ...) -> output of the same shape.
@@ -184,6 +204,30 @@ class GroupNorm(Layer, nn.GroupNorm):
     Differences from Keras: eps is 1e-5 (Keras 1e-3); the channels are dimension 1.
     Source: Wu and He 2018, https://arxiv.org/abs/1803.08494
     """
+
+    def __init__(self, *args: Any, scale: bool = True, shift: bool = True, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name, is_there in (("weight", scale), ("bias", shift)):
+            if not is_there:
+                self.register_parameter(name, None)
+
+    def reset_parameters(self) -> None:
+        """Ones and zeros."""
+        _reset(self)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """The normalised values."""
+        if (self.weight is None) == (self.bias is None):
+            return super().forward(input)
+        normed = F.group_norm(input, self.num_groups, eps=self.eps)  # which wants both or none
+        view = (-1, *(1,) * (input.ndim - 2))
+        if self.bias is None:
+            return normed * self.weight.reshape(view)
+        return normed + self.bias.reshape(view)
+
+    def extra_repr(self) -> str:
+        """What printing the layer shows of it."""
+        return _with_missing(self, str(super().extra_repr()), self.affine)
 
 
 class RMSNorm(Layer, nn.RMSNorm):
@@ -202,3 +246,18 @@ class RMSNorm(Layer, nn.RMSNorm):
     Differences from Keras: eps is by default the smallest step of the dtype (Keras 1e-6).
     Source: Zhang and Sennrich 2019, https://arxiv.org/abs/1910.07467
     """
+
+
+def _reset(layer: nn.LayerNorm | nn.GroupNorm) -> None:
+    for parameter, start in ((layer.weight, 1.0), (layer.bias, 0.0)):
+        if parameter is not None:
+            nn.init.constant_(parameter, start)
+
+
+def _with_missing(layer: nn.LayerNorm | nn.GroupNorm, text: str, is_affine: bool) -> str:
+    """What torch shows of a layer, and what is left out of it."""
+    if is_affine and layer.weight is None:
+        text += ", scale=False"
+    if is_affine and isinstance(layer, nn.GroupNorm) and layer.bias is None:
+        text += ", shift=False"
+    return text

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from torchbp.errors import DataError
 from torchbp.parity.case import Arrays, Batch, Case, Pair, Sizes
 from torchbp.parity.keras_setup import REFERENCES, backend_here
 from torchbp.parity.optimizers import OptimizerPair, Rounding
+from torchbp.port.check import as_structured, functional_of
 from torchbp.port.layer_weights import Kind, to_torch
 from torchbp.port.registry import Weights
 
@@ -96,7 +98,7 @@ class KerasSide:
     def symbolic_values(self) -> dict[str, list[tuple[int | None, ...]]]:
         """The shapes that each layer gives, one for each of its calls."""
         return {
-            layer.name: [tuple(output.shape) for output in _outputs(layer)]
+            layer.name: [tuple(output.shape) for output in _outputs(self.model, layer)]
             for layer in _layers(self.model)
         }
 
@@ -155,10 +157,11 @@ class KerasSide:
         import keras
 
         layers = _layers(self.model)
-        every_output = [output for layer in layers for output in _outputs(layer)]
+        outputs = {layer.name: _outputs(self.model, layer) for layer in layers}
+        every_output = [output for found in outputs.values() for output in found]
         inside = keras.Model(self.model.inputs, every_output)
-        values = iter(_flat(inside(self._inputs(inputs), training=training)))
-        return {layer.name: [_tensor(next(values)) for _ in _outputs(layer)] for layer in layers}
+        values = iter(_flat(inside(self._flat_inputs(inputs), training=training)))
+        return {name: [_tensor(next(values)) for _ in found] for name, found in outputs.items()}
 
     # Loss, gradients, training
 
@@ -232,8 +235,15 @@ class KerasSide:
         return layers[pair.keras]
 
     def _inputs(self, inputs: Arrays) -> Any:
+        """The tensors in the structure of the model's inputs."""
+        return as_structured(self.model, self._tensors(inputs))
+
+    def _flat_inputs(self, inputs: Arrays) -> Any:
+        return _one_or_list(self._tensors(inputs))
+
+    def _tensors(self, inputs: Arrays) -> list[Any]:
         arrays = [_named(inputs, tensor.name, self.case) for tensor in self.model.inputs]
-        return _one_or_list(_tensors_of(arrays, self.dtype))
+        return _tensors_of(arrays, self.dtype)
 
     def _targets(self, batch: Batch) -> Any:
         arrays = [batch.targets[head.name] for head in self.case.heads]
@@ -338,7 +348,10 @@ def _turn_dropout_off(model: Any) -> None:
         holder = getattr(layer, "cell", layer)  # a recurrent layer's rates are its cell's
         for rate in ("rate", "dropout", "recurrent_dropout"):
             if isinstance(getattr(holder, rate, None), float | int):
-                setattr(holder, rate, 0.0)
+                with suppress(AttributeError):  # an attention's is its dropout layer's
+                    setattr(holder, rate, 0.0)
+        if hasattr(layer, "_dropout_layer"):
+            layer._dropout_layer.rate = 0.0
 
 
 def _layers(model: Any) -> list[Any]:
@@ -357,9 +370,11 @@ def _layers_by_path(model: Any, path: str = "") -> dict[str, Any]:
     return layers
 
 
-def _outputs(layer: Any) -> list[Any]:
-    """The symbolic output of each call of the layer."""
-    return [node.output_tensors[0] for node in layer._inbound_nodes]
+def _outputs(model: Any, layer: Any) -> list[Any]:
+    """The symbolic output of each call of the layer in the model."""
+    graph = functional_of(model)
+    nodes = {id(node) for nodes in graph._nodes_by_depth.values() for node in nodes}
+    return [node.output_tensors[0] for node in layer._inbound_nodes if id(node) in nodes]
 
 
 def _flat(outputs: Any) -> list[Any]:

@@ -20,9 +20,11 @@ from torchbp.parity.optimizers import OptimizerPair, chapters_optimizers
 from torchbp.parity.suite import run
 from torchbp.port.architecture import Architecture, architecture_of
 from torchbp.port.build import Built, build
+from torchbp.port.check import run_keras
 from torchbp.port.data import BATCH_SIZE, Inputs
 from torchbp.port.model import fill
 from torchbp.port.ported import keras_arrays, ported_layers
+from torchbp.port.registry import is_operation
 from torchbp.port.values import Value
 
 if TYPE_CHECKING:
@@ -50,8 +52,8 @@ def certify(
 
     Args:
         source: a `.keras` or whole-model `.h5` file that Keras can load, or a Keras model.
-        module: what is to equal it; a port with `channels="last"` if None. Its modules have the
-            names of the port's, as the port itself and what `torchbp port` writes have.
+        module: what is to equal it; a port with `channels="last"` if None. If its modules have not
+            the names of the port's, its outputs alone are compared.
         dtypes: to compare in. Float64 tells right from wrong.
         levels: numbers from 1 to 7; all that the model can be compared on if None: a model that
             draws random numbers other than dropout's, or gives whole numbers, is not trained.
@@ -84,6 +86,22 @@ def certify(
                 progress=progress,
             )
     return sorted(records, key=lambda record: (dtypes.index(record["dtype"]), record["level"]))
+
+
+def keras_outputs(source: str | Path | Any) -> tuple[dict[str, Any], list[Any]]:
+    """Inputs for a Keras model, and what Keras gives for them, in its own dtype and flat order.
+
+    Args:
+        source: as of `certify`.
+    """
+    start_keras(REFERENCES[0])
+    original = _original(source)
+    built = build(original.architecture, "last")
+    fill(built, original.by_path, original.name)
+    inputs = Inputs(original.architecture, built).draw(0)
+    model = original.model(str(built.dtype).removeprefix("torch."))
+    outputs = run_keras(model, model, inputs)
+    return {name: inputs[name] for name in built.inputs}, [output.numpy() for output in outputs]
 
 
 @dataclass
@@ -159,12 +177,16 @@ def _case(original: _Original, module: nn.Module | None, replace: Any) -> tuple[
         targets = {h.name: rng.normal(size=s) for h, s in zip(heads, shapes, strict=True)}
         return Batch(inputs, targets)
 
+    modules = dict(ported.named_modules(remove_duplicate=False))
+    pairs = tuple(_pairs(built))
+    if not all(pair.torch in modules for pair in pairs if pair.kind):
+        pairs, trainable = (), False  # the same function, of other modules
     case = Case(
         name=original.name,
         keras_model=_KerasBuilder(original),
         torch_model=lambda: copy.deepcopy(ported),
         data=data,
-        pairs=tuple(_pairs(built)),
+        pairs=pairs,
         heads=heads,
         full=sizes,
         small=sizes,
@@ -175,7 +197,8 @@ def _case(original: _Original, module: nn.Module | None, replace: Any) -> tuple[
         steps=(1, 5),
         references=REFERENCES[:1],
     )
-    return case, list(range(1, 8)) if trainable else [1, 2, 3, 7]
+    able = [1, 2, 3, 7] if pairs else [3]
+    return case, list(range(1, 8)) if trainable else able
 
 
 class _KerasBuilder:
@@ -210,6 +233,8 @@ def _pairs(built: Built) -> Iterator[Pair]:
     """A pair for each layer, with the nodes that give what the layer gives."""
     names = built.nodes()
     for layer in ported_layers(built.model):
+        if is_operation(built.layers[layer.path].spec):  # no layer of the Keras model
+            continue
         found = [(value, names[key]) for key, value in _values_of(built, layer.path)]
         plain = [(value, name) for value, name in found if value.flattened is None and name]
         if not layer.num_arrays and len(plain) < len(found):

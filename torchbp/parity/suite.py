@@ -24,6 +24,7 @@ from torchbp.parity.keras_setup import (
     start_keras,
 )
 from torchbp.parity.levels import LEVELS, measure
+from torchbp.parity.rounded import rounded_constants
 from torchbp.parity.worker import Worker
 
 DTYPES = ("float64", "float32")
@@ -163,7 +164,7 @@ def run_here(
     records = []
     for case in cases:
         for dtype in dtypes:
-            with keras_dtype(dtype), plain_float32():
+            with keras_dtype(dtype), plain_float32(), rounded_constants(reference, dtype):
                 bench = Bench(case, reference, dtype, device)
                 for level in levels:
                     records += measure(bench, level)

@@ -296,11 +296,11 @@ def _keep(values: dict[str, list[Tensor]], name: str, output: Any) -> None:
 
 
 def _tensors(module: nn.Module, recurse: bool = True) -> Iterator[tuple[str, Tensor]]:
-    """A module's parameters and what it saves beside them, as far as they are not counters."""
+    """A module's parameters and what it saves beside them, but for torch's counts of batches."""
     yield from module.named_parameters(recurse=recurse)
     saved = module.state_dict()
     for name, buffer in module.named_buffers(recurse=recurse):
-        if name in saved and buffer.is_floating_point():
+        if name in saved and not name.endswith("num_batches_tracked"):
             yield name, buffer
 
 
@@ -329,5 +329,6 @@ def _turn_dropout_off(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, nn.modules.dropout._DropoutNd):
             module.p = 0.0
-        elif isinstance(module, nn.RNNBase):
-            module.dropout = 0.0
+        for rate in ("dropout", "recurrent_dropout"):
+            if isinstance(getattr(module, rate, None), float):
+                setattr(module, rate, 0.0)

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from torchbp.errors import DataError
-from torchbp.graph.structure import leaves
-from torchbp.port.files import read_config_text
+from torchbp.graph.structure import leaves, map_leaves
+from torchbp.port.isolated import read_config_text
 
 MAX_DEPTH = 100  # of models in models, and of lists in arguments
 
@@ -43,11 +43,13 @@ class Call:
         args: by position.
         kwargs: by name.
         shapes: of the tensors, as far as the file tells them; None where a size is unknown.
+        dtypes: of the tensors, Keras's names, as far as the file tells them.
     """
 
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     shapes: Mapping[Source, Any] = field(default_factory=dict, compare=False, repr=False)
+    dtypes: Mapping[Source, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def sources(self) -> Iterator[Source]:
         """The tensors that the call takes, in order."""
@@ -212,14 +214,57 @@ def _model(found: Any, where: str, depth: int) -> Architecture:
     if class_name == "Sequential":
         made = _chain(name, config, where, depth)
     else:
-        layers = tuple(_layer(item, where, depth) for item in _get(config, "layers", list, where))
+        found_layers = _get(config, "layers", list, where)
+        layers = tuple(_layer(item, where, depth) for item in found_layers)
         inputs, outputs = (
             _ends(config.get(key), where) for key in ("input_layers", "output_layers")
         )
         trainable = config.get("trainable") is not False
         made = Architecture(name, class_name, layers, inputs, outputs, trainable)
+        made = _counted_from_0(made, is_old=any(map(_is_old, found_layers)))
     _check(made, where)
     return made
+
+
+def _is_old(layer: Any) -> bool:
+    """Whether a layer's calls are written as tf.keras 2 writes them."""
+    nodes = layer.get("inbound_nodes") if isinstance(layer, dict) else None
+    return isinstance(nodes, list) and any(isinstance(node, list) for node in nodes)
+
+
+def _counted_from_0(model: Architecture, is_old: bool) -> Architecture:
+    """The calls of models within the model counted from 0, as those of layers are.
+
+    A functional model counts itself as its call 0. Keras 3 writes the counts so among the outputs
+    alone, tf.keras 2 among the arguments, too, and of Sequential models that were built as graphs.
+    """
+    counts = {layer.name: len(layer.calls) for layer in model.layers if layer.model is not None}
+    if is_old:
+        ends = [*sources_in(model.inputs), *sources_in(model.outputs)]
+        called = [s for layer in model.layers for call in layer.calls for s in call.sources()]
+        from_1 = {s.layer for s in (*called, *ends) if s.call == counts.get(s.layer, -1)}
+    else:
+        functional = [layer for layer in model.layers if layer.model is not None]
+        from_1 = {layer.name for layer in functional if layer.class_name != "Sequential"}
+
+    def counted(leaf: Any) -> Any:
+        if isinstance(leaf, Source) and leaf.layer in from_1:
+            return replace(leaf, call=leaf.call - 1)
+        return leaf
+
+    layers = model.layers
+    if is_old and from_1:
+        layers = tuple(
+            replace(
+                layer,
+                calls=tuple(
+                    Call(map_leaves(counted, c.args), map_leaves(counted, c.kwargs))
+                    for c in layer.calls
+                ),
+            )
+            for layer in layers
+        )
+    return replace(model, layers=layers, outputs=map_leaves(counted, model.outputs))
 
 
 def _is_graph(found: Mapping[str, Any]) -> bool:
@@ -278,9 +323,12 @@ def _call(node: Any, where: str) -> Call:
     """A call: of Keras 3 with its arguments, of tf.keras 2 with a list of tensors."""
     if isinstance(node, dict):
         args, kwargs = _get(node, "args", list, where), _get(node, "kwargs", dict, where)
-        shapes: dict[Source, Any] = {}
-        positional = tuple(_argument(item, where, 0, shapes) for item in args)
-        return Call(positional, _argument(kwargs, where, 0, shapes), shapes)
+        found: dict[Source, dict[str, Any]] = {}
+        positional = tuple(_argument(item, where, 0, found) for item in args)
+        named = _argument(kwargs, where, 0, found)
+        shapes = {source: config.get("shape") for source, config in found.items()}
+        dtypes = {source: config.get("dtype") for source, config in found.items()}
+        return Call(positional, named, shapes, dtypes)
     if not isinstance(node, list) or not node:
         raise _refused(where, "a call", repr(node)[:80])
     entries = [node] if isinstance(node[0], str) else node  # one tensor, with no list around it
@@ -303,20 +351,20 @@ def _second(kwargs: Any, where: str) -> dict[str, Any]:
     }
 
 
-def _argument(value: Any, where: str, depth: int, shapes: dict[Source, Any]) -> Any:
-    """An argument with a `Source` for each tensor, whose shape is noted."""
+def _argument(value: Any, where: str, depth: int, found: dict[Source, dict[str, Any]]) -> Any:
+    """An argument with a `Source` for each tensor, whose description is noted."""
     if depth > MAX_DEPTH:
         raise _refused(where, f"at most {MAX_DEPTH} lists in each other", "more")
     if isinstance(value, list):
-        return [_argument(item, where, depth + 1, shapes) for item in value]
+        return [_argument(item, where, depth + 1, found) for item in value]
     if not isinstance(value, dict):
         return value
     if value.get("class_name") == "__keras_tensor__":
         config = _get(value, "config", dict, where)
         source = _source(_get(config, "keras_history", list, where), where)
-        shapes[source] = config.get("shape")
+        found[source] = config
         return source
-    return {name: _argument(item, where, depth + 1, shapes) for name, item in value.items()}
+    return {name: _argument(item, where, depth + 1, found) for name, item in value.items()}
 
 
 def _ends(value: Any, where: str) -> Any:

@@ -18,8 +18,12 @@ from torchbp.graph.structure import leaves, map_leaves
 from torchbp.port import converters as _converters  # noqa: F401  # registers Keras's layers
 from torchbp.port.architecture import Architecture, LayerSpec, Source, sources_in
 from torchbp.port.config import UnsupportedError, is_telling
+from torchbp.port.converters.preprocessing import TRAINING_BY_DEFAULT
 from torchbp.port.registry import OPERATIONS, Converter, Layer, converter_of
-from torchbp.port.values import Value
+from torchbp.port.saved import layer_paths
+from torchbp.port.stripped_masks import TAKES_MASKS_OFF, check_taken_off
+from torchbp.port.values import LostMask, Value
+from torchbp.port.weight_rules import rules_of
 
 Channels = Literal["first", "last"]
 Path = tuple[str, ...]
@@ -37,6 +41,8 @@ class Built:
         values: what each call of a layer gave, in the order of computation, by the layer's path,
             the number of the call and that of the output; those in nested models are left out.
         results: the symbolic outputs.
+        order: the layers' paths in the order of Keras's list of weights.
+        is_masked: whether an output has a mask, with which Keras weighs its loss.
         moves: whether tensors of four axes and more have the channels at 1 at the inputs and
             outputs, where Keras has them last.
         dtype: of the weights.
@@ -49,6 +55,8 @@ class Built:
     results: Any
     moves: bool
     dtype: torch.dtype
+    order: tuple[Path, ...] = ()
+    is_masked: bool = False
 
     def nodes(self) -> dict[tuple[Path, int, int], str]:
         """The node of the model that gives each of the values; empty for what is none."""
@@ -95,7 +103,15 @@ def build(
         raise _refused(architecture.name, builder.refusals)
     layers = {layer.path: layer for layer in builder.layers}
     return Built(
-        graph.model, layers, graph.inputs, graph.values, graph.results, graph.moves, builder.dtype()
+        graph.model,
+        layers,
+        graph.inputs,
+        graph.values,
+        graph.results,
+        graph.moves,
+        builder.dtype(),
+        tuple(layer_paths(architecture)),
+        any(graph.masked),
     )
 
 
@@ -106,6 +122,7 @@ class _Graph:
     values: dict[tuple[Path, int, int], Value]
     results: Any
     moves: bool
+    masked: list[bool]  # which of the results have a mask
 
 
 @dataclass
@@ -115,11 +132,14 @@ class _Builder:
     layers: list[Layer] = field(default_factory=list)
     nested: dict[Path, _Graph | None] = field(default_factory=dict)
     dtypes: set[str] = field(default_factory=set)
+    input_dtypes: set[str] = field(default_factory=set)
     refusals: list[str] = field(default_factory=list)
     replaced: set[str] = field(default_factory=set)
 
     def dtype(self) -> torch.dtype:
-        return torch.float64 if "float64" in self.dtypes else torch.float32
+        """That of the layers; of the inputs where no layer has one."""
+        known = self.dtypes - {"any"} or self.input_dtypes
+        return torch.float64 if "float64" in known else torch.float32
 
     def graph(self, architecture: Architecture, path: Path, trainable: bool) -> _Graph | None:
         """The graph of a model; None if something in it cannot be ported."""
@@ -155,7 +175,7 @@ class _Flow:
         self.names = Taken(name for name in dir(Model) if not name.startswith("__"))
         self.input_names = Taken(CODE_NAMES)
         first = builder.channels == "first" or bool(path)
-        self.moves = first and not _is_channels_first(architecture)
+        self.moves = first and not is_channels_first(architecture)
 
     def run(self) -> None:
         for spec in self.architecture.layers:
@@ -181,7 +201,9 @@ class _Flow:
             given = list(by_name.values())
         name = self.names.free(_identifier(self.architecture.name)) if self.path else None
         model = Model(given, outputs, name=name)
-        return _Graph(model, by_name, self.calls, outputs, self.moves)
+        ends = sources_in(self.architecture.outputs)
+        masked = [self.value(source).mask is not None for source in ends]
+        return _Graph(model, by_name, self.calls, outputs, self.moves, masked)
 
     def value(self, source: Source) -> Value:
         value = self.values.get(source)
@@ -199,6 +221,7 @@ class _Flow:
         shape = spec.config.get("batch_shape", spec.config.get("batch_input_shape"))
         try:
             sizes, dtype = _input_sizes(shape), _input_dtype(spec.config.get("dtype"))
+            self.builder.input_dtypes.add(str(spec.config.get("dtype")))
         except UnsupportedError as error:
             self.builder.refuse((*self.path, spec.name), spec, str(error))
             return
@@ -238,6 +261,7 @@ class _Flow:
             return []
         args, kwargs = arguments
         try:
+            self.check_masks_taken_off(spec, index)
             result = self.result(spec, args, kwargs)
         except _RefusedWithinError:
             return []
@@ -248,6 +272,12 @@ class _Flow:
         for output, value in enumerate(results):
             self.calls[path, index, output] = value
         return list(results)
+
+    def check_masks_taken_off(self, spec: LayerSpec, index: int) -> None:
+        if spec.class_name == TAKES_MASKS_OFF:
+            sources = spec.calls[index].sources()
+            masked = {s for s in sources if self.value(s).mask is not None}
+            check_taken_off(self.architecture, spec, index, masked)
 
     def arguments(self, spec: LayerSpec, index: int) -> tuple[list[Any], dict[str, Any]] | None:
         """The values that a call takes, or None where one comes out of a layer that is refused.
@@ -267,7 +297,8 @@ class _Flow:
 
     def result(self, spec: LayerSpec, args: list[Any], kwargs: dict[str, Any]) -> Any:
         # Keras's fit and predict say themselves what they do, whatever stands in the call
-        if kwargs.pop("training", None) not in (None, False):
+        said = kwargs.pop("training", None)
+        if said not in (None, False) and spec.class_name not in TRAINING_BY_DEFAULT:
             raise UnsupportedError(
                 "a call with training=True, which predict ignores; leave it out, and put the "
                 "module of the layer into training mode where you want it so"
@@ -285,6 +316,7 @@ class _Flow:
         _check_call(converter, layer, args, kwargs)
         result = converter.function(layer, *args, **kwargs)
         layer.config.check_all_read()
+        rules_of(layer)  # which refuses what it does not know
         if layer not in self.builder.layers:
             self.builder.layers.append(layer)
         return _with_masks_passed(converter, args, result)
@@ -302,7 +334,7 @@ class _Flow:
         values = _values(args[0])
         if any(value.mask is not None for value in values):
             raise UnsupportedError("a mask that goes into a model within the model")
-        moves = not _is_channels_first(spec.model)
+        moves = not is_channels_first(spec.model)
         tensors = [v.with_channels_at_1() if moves and v.ndim > 3 else v.as_keras() for v in values]
         if isinstance(spec.model.inputs, Mapping):
             keys = list(spec.model.inputs)
@@ -311,7 +343,13 @@ class _Flow:
                 raise UnsupportedError(f"a call with something else than a dict of {keys}")
             tensors = [tensors[values.index(given[key])] for key in keys]
         result = graph.model(*tensors)
-        return map_leaves(lambda t: Value(t, channels_at_1=moves and t.ndim > 3), result)
+        masked = iter(graph.masked)
+
+        def value(tensor: Any) -> Value:
+            mask = LostMask() if next(masked) else None
+            return Value(tensor, channels_at_1=moves and tensor.ndim > 3, mask=mask)
+
+        return map_leaves(value, result)
 
     def replaced_result(self, layer: Layer, args: list[Any], kwargs: dict[str, Any]) -> Any:
         kwargs.pop("mask", None)
@@ -416,10 +454,10 @@ def _policy(dtype: Any) -> str:
     )
 
 
-def _is_channels_first(architecture: Architecture) -> bool:
+def is_channels_first(architecture: Architecture) -> bool:
     """Whether Keras's images have the channels at 1 in the model."""
     return any(
-        _is_channels_first(layer.model)
+        is_channels_first(layer.model)
         if layer.model
         else layer.config.get("data_format") == "channels_first"
         for layer in architecture.layers

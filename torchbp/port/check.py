@@ -50,7 +50,7 @@ def check_port(built: Built, architecture: Architecture, model: Any) -> None:
     """
     drawn = Inputs(architecture, built)
     arrays = drawn.draw(seed=0)
-    theirs = _keras_run(model, model, arrays)
+    theirs = run_keras(model, model, arrays)
     ours = drawn.outputs(arrays)
     errors = [_error(a, b) for a, b in zip(ours, theirs, strict=True)]
     bound = BOUND
@@ -86,7 +86,7 @@ def _first_parting(
     found = list(_symbolic_values(built, model))
     names, values, tensors = zip(*found, strict=True)
     inside = keras.Model(model.inputs, list(tensors))
-    theirs = _keras_run(inside, model, arrays)
+    theirs = run_keras(inside, model, arrays)
     every = Model(list(built.inputs.values()), [value.as_keras() for value in values])
     ours = run(built, arrays, every)
     if built.moves:  # already as Keras has them
@@ -100,7 +100,7 @@ def _first_parting(
 
 def _symbolic_values(built: Built, model: Any) -> Iterator[tuple[str, Value, Any]]:
     """What each layer gives on both sides."""
-    functional = getattr(model, "_functional", model)  # a Sequential model has one inside
+    functional = functional_of(model)
     nodes = {id(node) for nodes in functional._nodes_by_depth.values() for node in nodes}
     operations = {operation.name: operation for operation in functional.operations}
     for (path, call, output), value in built.values.items():
@@ -108,17 +108,38 @@ def _symbolic_values(built: Built, model: Any) -> Iterator[tuple[str, Value, Any
         yield path[-1], value, own[call].output_tensors[output]
 
 
-def _keras_run(model: Any, original: Any, arrays: Arrays) -> list[Tensor]:
-    """What a Keras model gives in inference, in its flat order."""
+def run_keras(model: Any, original: Any, arrays: Arrays) -> list[Tensor]:
+    """What a Keras model gives in inference, in its flat order.
+
+    Args:
+        model: what is run.
+        original: the model with whose inputs it was made.
+        arrays: the inputs by the names of the input layers.
+    """
     import keras
 
     tensors = [
         keras.ops.convert_to_tensor(arrays[tensor._keras_history[0].name], dtype=tensor.dtype)
         for tensor in original.inputs
     ]
-    outputs = model(tensors if len(tensors) > 1 else tensors[0], training=False)
+    given = as_structured(model, tensors) if model is original else tensors
+    outputs = model(given, training=False)
     flat = keras.tree.flatten(outputs)
     return [torch.from_numpy(keras.ops.convert_to_numpy(output).copy()) for output in flat]
+
+
+def functional_of(model: Any) -> Any:
+    """The graph of a Keras model; a Sequential model has one inside."""
+    return getattr(model, "_functional", None) or model
+
+
+def as_structured(model: Any, tensors: list[Any]) -> Any:
+    """Tensors in the order of a Keras model's inputs, in the structure of these."""
+    import keras
+
+    named = {id(symbolic): tensor for symbolic, tensor in zip(model.inputs, tensors, strict=True)}
+    structure = functional_of(model)._inputs_struct
+    return keras.tree.map_structure(lambda symbolic: named[id(symbolic)], structure)
 
 
 def _error(value: Tensor, expected: Tensor) -> float:

@@ -13,7 +13,9 @@ _STARTS_AND_COSTS = ("_initializer", "_regularizer", "_constraint")
 
 def is_telling(name: str, value: Any) -> bool:
     """Whether an argument changes what a built layer computes."""
-    return not (value is None or name in _ASIDE or name.endswith(_STARTS_AND_COSTS))
+    if value is None or name in _ASIDE:
+        return False
+    return name == "activity_regularizer" or not name.endswith(_STARTS_AND_COSTS)
 
 
 class UnsupportedError(DataError):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 BATCH_SIZE = 3
-UNKNOWN_SIZES = (12, 64, 128)  # what stands for one: the first that the model can take
+UNKNOWN_SIZES = (12, 64, 128, 1024)  # what stands for one: the first that the model can take
 Arrays = dict[str, Any]
 _Maker = Callable[["np.random.Generator", int, int], Any]
 
@@ -48,7 +48,8 @@ class Inputs:
         import numpy as np
 
         rng = np.random.default_rng(seed)
-        return {name: make(rng, batch_size, unknown_size) for name, make in self._makers.items()}
+        drawn = {name: make(rng, batch_size, unknown_size) for name, make in self._makers.items()}
+        return {name: drawn[name] for name in self._built.inputs}
 
     def _first_that_fits(self) -> int:
         for size in UNKNOWN_SIZES[:-1]:
@@ -109,15 +110,16 @@ def _makers(architecture: Architecture) -> Iterator[tuple[str, _Maker]]:
 def _maker(spec: LayerSpec, largest: int, is_looked_up: bool) -> _Maker:
     shape = spec.config.get("batch_shape", spec.config.get("batch_input_shape"))
     dtype = str(spec.config.get("dtype") or "float32")
-    is_number = dtype.startswith(("float", "bfloat")) and not is_looked_up
+    is_float = dtype.startswith(("float", "bfloat"))
 
     def draw(rng: np.random.Generator, batch_size: int, unknown_size: int) -> Any:
         sizes = (batch_size, *(unknown_size if size is None else size for size in shape[1:]))
-        if is_number:
+        if is_float and not is_looked_up:
             return rng.normal(size=sizes)
         if dtype == "bool":
             return rng.integers(0, 2, sizes).astype(bool)
-        return rng.integers(0, largest, sizes)
+        numbers = rng.integers(0, largest, sizes)
+        return numbers.astype(float) if is_float else numbers
 
     return draw
 

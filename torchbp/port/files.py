@@ -19,6 +19,7 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count, takewhile
 from pathlib import Path
@@ -111,28 +112,50 @@ class SavedWeights:
     is_tree: bool
 
 
+@dataclass(frozen=True)
+class SavedOptimizer:
+    """The variables of the optimizer in a file.
+
+    Args:
+        name: the optimizer's own, None where the file does not tell it.
+        names: of the variables: paths in the old order, numbers in a tree.
+        arrays: in the optimizer's order.
+    """
+
+    name: str | None
+    names: tuple[str, ...]
+    arrays: "tuple[Array, ...]"
+
+
 def read_saved(path: str | Path) -> SavedWeights:
     """The weights as the file has them; raises as `read_weights`, which see."""
-    try:
-        import h5py
-    except ImportError:
-        raise missing_extra("h5py", "port") from None
-    try:
-        budget = min(MAX_BYTES, MAX_EXPANSION * Path(path).stat().st_size)
-        with h5py.File(_hdf5(path, budget), "r") as root:
-            file = _File(path, budget)
-            legacy = _legacy_root(file, root)
-            if legacy is not None:
-                return SavedWeights(_read_legacy(file, legacy), {}, is_tree=False)
-            tree = _KerasTree(file)
-            tree.read(root)
-            return SavedWeights(tree.found, tree.names, is_tree=True)
-    except DataError:
-        raise
-    except OSError as error:
-        raise _refused(path, "a readable Keras file", error.strerror or str(error)) from error
-    except _DAMAGED as error:
-        raise _refused(path, "an undamaged Keras file", str(error) or repr(error)) from error
+    with _opened(path) as (file, root):
+        legacy = _legacy_root(file, root)
+        if legacy is not None:
+            return SavedWeights(_read_legacy(file, legacy), {}, is_tree=False)
+        tree = _KerasTree(file)
+        tree.read(root)
+        return SavedWeights(tree.found, tree.names, is_tree=True)
+
+
+def read_optimizer(path: str | Path) -> SavedOptimizer | None:
+    """The state of the optimizer, None if the file has none; raises as `read_weights`."""
+    with _opened(path) as (file, root):
+        if file.has(root, "optimizer_weights"):
+            group = file.checked(file.child(root, "optimizer_weights"))
+            names = _names(file, group, "weight_names")
+            arrays = tuple(file.array(file.descend(group, name)) for name in names)
+            return SavedOptimizer(names[0].split("/")[0] if names else None, tuple(names), arrays)
+        if not file.has(root, "optimizer"):
+            return None
+        group = file.checked(file.child(root, "optimizer"))
+        if not file.has(group, "vars"):
+            return None
+        variables = file.checked(file.child(group, "vars"))
+        names = sorted(variables, key=_order)
+        arrays = tuple(file.array(file.child(variables, name)) for name in names)
+        name = variables.attrs.get("name")
+        return SavedOptimizer(name if isinstance(name, str) else None, tuple(names), arrays)
 
 
 def read_config_text(path: str | Path) -> str | bytes:
@@ -146,6 +169,32 @@ def read_config_text(path: str | Path) -> str | bytes:
             `MAX_CONFIG_BYTES`.
         MissingExtraError: h5py is not installed, which a `.h5` file needs.
     """
+    text = _text(path, "model_config")
+    if text is None:
+        mend = "save the whole model with model.save(), not its weights alone"
+        raise _refused(path, "a file of a whole model", "one without model_config", mend)
+    return text
+
+
+def read_training_text(path: str | Path) -> str | bytes | None:
+    """The JSON in a file that says how the model was compiled.
+
+    Args:
+        path: a `.keras` file, whose text is that of the whole model with "compile_config" in it,
+            or a `.h5` file of a whole model, whose text is that of the training alone.
+
+    Returns:
+        The text; None if a `.h5` file has none.
+
+    Raises:
+        DataError: as `read_config_text`.
+        MissingExtraError: h5py is not installed, which a `.h5` file needs.
+    """
+    return _text(path, "training_config")
+
+
+def _text(path: str | Path, attribute: str) -> str | bytes | None:
+    """The JSON of a `.keras` file, or that in an attribute of a `.h5` file if it is there."""
     try:
         if zipfile.is_zipfile(path):
             return _unpacked(path, "config.json", MAX_CONFIG_BYTES, "description")
@@ -157,7 +206,7 @@ def read_config_text(path: str | Path) -> str | bytes:
             Path(path).open("rb").close()  # says so if it is not there
             raise _refused(path, "a .keras file or an HDF5 file", "something else")
         with h5py.File(path, "r") as root:
-            text = root.attrs.get("model_config")
+            text = root.attrs.get(attribute)
     except DataError:
         raise
     except OSError as error:
@@ -165,11 +214,29 @@ def read_config_text(path: str | Path) -> str | bytes:
     except _DAMAGED as error:
         raise _refused(path, "an undamaged Keras file", str(error) or repr(error)) from error
     if not isinstance(text, str | bytes):
-        mend = "save the whole model with model.save(), not its weights alone"
-        raise _refused(path, "a file of a whole model", "one without model_config", mend)
+        return None
     if len(text) > MAX_CONFIG_BYTES:
-        raise _too_large(path, MAX_CONFIG_BYTES, f"{len(text)} in model_config", "description")
+        raise _too_large(path, MAX_CONFIG_BYTES, f"{len(text)} in {attribute}", "description")
     return text
+
+
+@contextmanager
+def _opened(path: str | Path) -> "Iterator[tuple[_File, Any]]":
+    """The HDF5 file and its root; what goes wrong in it is a DataError that names the file."""
+    try:
+        import h5py
+    except ImportError:
+        raise missing_extra("h5py", "port") from None
+    try:
+        budget = min(MAX_BYTES, MAX_EXPANSION * Path(path).stat().st_size)
+        with h5py.File(_hdf5(path, budget), "r") as root:
+            yield _File(path, budget), root
+    except DataError:
+        raise
+    except OSError as error:
+        raise _refused(path, "a readable Keras file", error.strerror or str(error)) from error
+    except _DAMAGED as error:
+        raise _refused(path, "an undamaged Keras file", str(error) or repr(error)) from error
 
 
 # What h5py and zipfile raise on damaged files; a RecursionError, on groups without end, is a
@@ -378,7 +445,8 @@ class _KerasTree:
 # Layers inside a layer are in alphabetical order, and Keras's get_weights is in this one.
 _INSIDE = (
     *("forward_layer", "backward_layer"),
-    *("query_dense", "key_dense", "value_dense", "output_dense"),
+    *("query_dense", "_query_dense", "key_dense", "_key_dense", "_gate_dense"),
+    *("value_dense", "_value_dense", "output_dense", "_output_dense"),
 )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from torchbp.port import weights
@@ -22,8 +23,17 @@ Kind = Literal[
     "embedding",
     "lstm",
     "gru",
+    "rnn",
+    "lstm_reverse",
+    "gru_reverse",
+    "rnn_reverse",
+    "lstm_cell",
+    "gru_cell",
+    "rnn_cell",
+    "conv_lstm",
     "batch_norm",
     "norm",
+    "plain",
     "same",
 ]
 Order = Callable[[Tensor], Tensor]
@@ -63,8 +73,10 @@ def to_torch(kind: Kind, arrays: Mapping[str, Tensor]) -> dict[str, Tensor]:
     if kind == "separable":
         kernels = weights.separable_kernels_to_torch(first, rest[0])
         return dict(zip(_SEPARABLE, [*kernels, *rest[1:]], strict=False))
-    convert = weights.lstm_to_torch if kind == "lstm" else weights.gru_to_torch
-    return _present(_RECURRENT, convert(first, rest[0], rest[1] if len(rest) > 1 else None))
+    if kind == "conv_lstm":
+        both = [weights.conv_kernel_to_torch(kernel) for kernel in (first, rest[0])]
+        return _present(_CONV_LSTM, [*both, *rest[1:]])
+    return _recurrent_to_torch(kind, first, rest[0], rest[1] if len(rest) > 1 else None)
 
 
 def to_keras(kind: Kind, tensors: Mapping[str, Tensor], in_channels: int = 0) -> list[Tensor]:
@@ -96,13 +108,48 @@ def to_keras(kind: Kind, tensors: Mapping[str, Tensor], in_channels: int = 0) ->
         depthwise, pointwise = (tensors[name] for name in _SEPARABLE[:2])
         kernels = weights.separable_kernels_to_keras(depthwise, pointwise, in_channels)
         return [*kernels, *(tensors[name] for name in _SEPARABLE[2:] if name in tensors)]
-    weight_ih, weight_hh = (tensors[name] for name in _RECURRENT[:2])
-    bias_ih, bias_hh = (tensors.get(name) for name in _RECURRENT[2:])
-    if kind == "lstm":
-        recurrent = weights.lstm_to_keras(weight_ih, weight_hh, bias_ih)
+    if kind == "conv_lstm":
+        both = [weights.conv_kernel_to_keras(tensors[name]) for name in _CONV_LSTM[:2]]
+        return [*both, *(tensors[name] for name in _CONV_LSTM[2:] if name in tensors)]
+    return [w for w in _recurrent_to_keras(kind, tensors) if w is not None]
+
+
+def _recurrent_to_torch(
+    kind: Kind, kernel: Tensor, recurrent_kernel: Tensor, bias: Tensor | None
+) -> dict[str, Tensor]:
+    found: Sequence[Tensor | None]
+    if kind.startswith("lstm"):
+        found = weights.lstm_to_torch(kernel, recurrent_kernel, bias)
+    elif kind.startswith("rnn"):
+        kernels = (weights.dense_kernel_to_torch(w) for w in (kernel, recurrent_kernel))
+        found = [*kernels, bias]
+    elif bias is not None and bias.ndim == 1:  # of reset_after=False
+        both = torch.stack((bias, torch.zeros_like(bias)))
+        found = weights.gru_to_torch(kernel, recurrent_kernel, both)[:3]
     else:
-        recurrent = weights.gru_to_keras(weight_ih, weight_hh, bias_ih, bias_hh)
-    return [w for w in recurrent if w is not None]
+        found = weights.gru_to_torch(kernel, recurrent_kernel, bias)
+    return _present([name + _suffix(kind) for name in _RECURRENT], found)
+
+
+def _recurrent_to_keras(kind: Kind, tensors: Mapping[str, Tensor]) -> Sequence[Tensor | None]:
+    names = [name + _suffix(kind) for name in _RECURRENT]
+    weight_ih, weight_hh = (tensors[name] for name in names[:2])
+    bias_ih, bias_hh = (tensors.get(name) for name in names[2:])
+    if kind.startswith("lstm"):
+        return weights.lstm_to_keras(weight_ih, weight_hh, bias_ih)
+    if kind.startswith("rnn"):
+        return [*(weights.dense_kernel_to_keras(w) for w in (weight_ih, weight_hh)), bias_ih]
+    if bias_ih is None or bias_hh is not None:
+        return weights.gru_to_keras(weight_ih, weight_hh, bias_ih, bias_hh)
+    *kernels, both = weights.gru_to_keras(weight_ih, weight_hh, bias_ih, torch.zeros_like(bias_ih))
+    return [*kernels, None if both is None else both[0].clone()]
+
+
+def _suffix(kind: Kind) -> str:
+    """What torch's layers put behind the names of the first layer's weights; cells nothing."""
+    if kind.endswith("_cell"):
+        return ""
+    return "_l0_reverse" if kind.endswith("_reverse") else "_l0"
 
 
 def _present(names: Sequence[str], tensors: Sequence[Tensor | None]) -> dict[str, Tensor]:
@@ -117,8 +164,10 @@ _KERNELS: dict[str, tuple[Order, Order]] = {
         weights.conv_transpose_kernel_to_keras,
     ),
     "embedding": (weights.embedding_to_torch, weights.embedding_to_keras),
+    "plain": (lambda weight: weight, lambda weight: weight),  # and a bias, as Keras has them
 }
 _BATCH_NORM = ("weight", "bias", "running_mean", "running_var")
 _NORM = {"gamma": "weight", "scale": "weight", "beta": "bias"}
 _SEPARABLE = ("depthwise.weight", "pointwise.weight", "pointwise.bias")
-_RECURRENT = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+_RECURRENT = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+_CONV_LSTM = ("input_conv.weight", "recurrent_conv.weight", "input_conv.bias")

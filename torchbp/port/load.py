@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from torchbp.errors import DataError, ShapeError
 from torchbp.port.applications import Place, counted_from_start, layer_places
-from torchbp.port.files import LayerWeights, read_weights
+from torchbp.port.files import LayerWeights
+from torchbp.port.isolated import read_weights
 from torchbp.port.layer_weights import to_torch
 
 Network = TypeVar("Network", bound=nn.Module)

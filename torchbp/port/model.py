@@ -15,9 +15,10 @@ from torchbp.graph import Model
 from torchbp.port.architecture import architecture_of, read_architecture
 from torchbp.port.build import Built, Channels, build
 from torchbp.port.check import check_port
-from torchbp.port.files import read_saved
+from torchbp.port.isolated import read_saved
 from torchbp.port.ported import PortedLayer, keep_layers, keras_arrays, named, tensors_of
 from torchbp.port.saved import by_layer
+from torchbp.port.weight_rules import rules_of
 
 
 def load(
@@ -104,8 +105,17 @@ def fill(built: Built, arrays: Mapping[tuple[str, ...], Any], where: str) -> Non
     """
     names = {id(module): name for name, module in built.model.named_modules()}
     modules = {path: layer.made for path, layer in built.layers.items()}
+    positions = {path: position for position, path in enumerate(built.order)}
     layers = tuple(
-        PortedLayer(path, layer.spec.class_name, names.get(id(modules[path]), ""), layer.weights)
+        PortedLayer(
+            path,
+            layer.spec.class_name,
+            names.get(id(modules[path]), ""),
+            layer.weights,
+            positions.get(path, -1),
+            layer.trainable,
+            rules_of(layer),
+        )
         for path, layer in built.layers.items()
     )
     homeless = {path: arrays[path] for path in arrays if modules.get(path) is None}
@@ -125,7 +135,7 @@ def fill(built: Built, arrays: Mapping[tuple[str, ...], Any], where: str) -> Non
         if name not in state and buffer.is_meta:  # what Keras does not have starts from zero
             state[name] = torch.zeros(buffer.shape, dtype=buffer.dtype)
     _assign(built.model, state)
-    keep_layers(built.model, layers)
+    keep_layers(built.model, layers, is_masked=built.is_masked)
 
 
 def _assign(model: nn.Module, state: Mapping[str, Tensor]) -> None:

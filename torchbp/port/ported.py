@@ -11,10 +11,13 @@ from torch import Tensor, nn
 
 from torchbp.errors import DataError, ShapeError
 from torchbp.graph import Model
+from torchbp.port.config import UnsupportedError
 from torchbp.port.registry import Weights
+from torchbp.port.weight_rules import NO_RULES, WeightRules
 
 Path = tuple[str, ...]
 _ATTRIBUTE = "_ported_layers"
+_MASKED = "_has_masked_outputs"
 
 
 @dataclass(frozen=True)
@@ -26,12 +29,18 @@ class PortedLayer:
         class_name: Keras's.
         module: the module's name; empty for a layer that became functions, or nothing.
         weights: how the module's tensors correspond to Keras's arrays.
+        position: where the layer's arrays stand in Keras's list of weights.
+        trainable: whether Keras trains it.
+        rules: its regularizers and constraints.
     """
 
     path: Path
     class_name: str
     module: str
     weights: tuple[Weights, ...] = ()
+    position: int = 0
+    trainable: bool = True
+    rules: WeightRules = NO_RULES
 
     @property
     def name(self) -> str:
@@ -44,9 +53,10 @@ class PortedLayer:
         return sum(len(weights.names) for weights in self.weights)
 
 
-def keep_layers(model: Model, layers: tuple[PortedLayer, ...]) -> None:
-    """Notes in a model which layers it was made of."""
+def keep_layers(model: Model, layers: tuple[PortedLayer, ...], *, is_masked: bool = False) -> None:
+    """Notes in a model which layers it was made of, and whether an output has a mask."""
     setattr(model, _ATTRIBUTE, layers)
+    setattr(model, _MASKED, is_masked)
 
 
 def ported_layers(model: nn.Module) -> tuple[PortedLayer, ...]:
@@ -64,6 +74,33 @@ def ported_layers(model: nn.Module) -> tuple[PortedLayer, ...]:
     return tuple(layers)
 
 
+def has_masked_outputs(model: nn.Module) -> bool:
+    """Whether an output of a ported model has a mask, with which Keras weighs its loss."""
+    return bool(getattr(model, _MASKED, False))
+
+
+def keras_tensors(layer: PortedLayer, module: nn.Module, tensors: Mapping[str, Any]) -> list[Any]:
+    """The module's tensors, by their names, as the arrays of the layer, in Keras's order.
+
+    Gradients flow back through it. What has the axes of the weights takes the same way.
+    """
+    arrays: list[Any] = []
+    for weights in layer.weights:
+        part = module.get_submodule(weights.part)
+        arrays += weights.to_keras(tensors, _in_channels(part))
+    return arrays
+
+
+def tensors_of_arrays(layer: PortedLayer, arrays: list[Tensor]) -> dict[str, Tensor]:
+    """The arrays of a layer, in Keras's order, as the module's tensors under their names."""
+    found: dict[str, Tensor] = {}
+    for weights in layer.weights:
+        count = len(weights.names)
+        found |= weights.to_torch(arrays[:count])
+        arrays = arrays[count:]
+    return found
+
+
 def tensors_of(layer: PortedLayer, module: nn.Module, arrays: Any, where: str) -> dict[str, Tensor]:
     """Keras's arrays of a layer as the module's tensors under their names, of fitting shapes.
 
@@ -73,16 +110,11 @@ def tensors_of(layer: PortedLayer, module: nn.Module, arrays: Any, where: str) -
     if len(arrays) != layer.num_arrays:
         names = [name for weights in layer.weights for name in weights.names]
         raise _misfit(where, layer, f"arrays for {names}", f"{len(arrays)} arrays")
-    rest = [torch.from_numpy(array) for array in arrays]
     own = dict(module.named_parameters()) | dict(module.named_buffers())
-    found: dict[str, Tensor] = {}
-    for weights in layer.weights:
-        count = len(weights.names)
-        try:
-            found |= weights.to_torch(rest[:count])
-        except (ShapeError, RuntimeError) as error:
-            raise _misfit(where, layer, "arrays of such a layer", str(error)) from error
-        rest = rest[count:]
+    try:
+        found = tensors_of_arrays(layer, [torch.as_tensor(array) for array in arrays])
+    except (ShapeError, RuntimeError) as error:
+        raise _misfit(where, layer, "arrays of such a layer", str(error)) from error
     for name, tensor in found.items():
         if tensor.shape != own[name].shape:
             expected, got = tuple(own[name].shape), tuple(tensor.shape)
@@ -99,12 +131,7 @@ def arrays_of(layer: PortedLayer, module: nn.Module) -> list[Any]:
         name: tensor.detach().cpu()
         for name, tensor in (*module.named_parameters(), *module.named_buffers())
     }
-    arrays: list[Any] = []
-    for weights in layer.weights:
-        part = module.get_submodule(weights.part)
-        found = weights.to_keras(tensors, _in_channels(part))
-        arrays += [tensor.numpy() for tensor in found]
-    return arrays
+    return [tensor.numpy() for tensor in keras_tensors(layer, module, tensors)]
 
 
 def to_keras(module: nn.Module, keras_model: Any) -> Any:
@@ -156,11 +183,24 @@ def to_keras(module: nn.Module, keras_model: Any) -> Any:
 
 
 def keras_arrays(keras_model: Any) -> dict[Path, list[Any]]:
-    """Copies of the weights of a live Keras model's layers, by their paths."""
-    return {
-        path: [array.copy() for array in layer.get_weights()]
-        for path, layer in _layers_with_weights(keras_model, ())
-    }
+    """Copies of the weights of a live Keras model's layers, by their paths.
+
+    Raises:
+        UnsupportedError: a layer is in the model and in one within it. The description of a model
+            has two layers there, which training would drive apart.
+    """
+    found = list(_layers_with_weights(keras_model, ()))
+    paths: dict[int, list[Path]] = {}
+    for path, layer in found:
+        paths.setdefault(id(layer), []).append(path)
+    for several in paths.values():
+        if len(several) > 1:
+            raise UnsupportedError(
+                "port: expected each layer in one model, got one layer as "
+                f"{named(dict.fromkeys(several))}.\n"
+                "  To mend it: put the layer into a model of its own, and call that in both."
+            )
+    return {path: [array.copy() for array in layer.get_weights()] for path, layer in found}
 
 
 def _layers_with_weights(model: Any, path: Path) -> Iterator[tuple[Path, Any]]:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from torchbp.errors import ShapeError
 from torchbp.port.architecture import LayerSpec
 from torchbp.port.config import Config, UnsupportedError
 from torchbp.port.layer_weights import Kind, to_keras, to_torch
@@ -47,15 +48,22 @@ class Weights:
         flattened: of a layer that takes a vector in torch's order: channels and sizes that it was
             flattened from.
         part: a submodule that they belong to.
+        shapes: of arrays that Keras has in another shape than the kind tells: for each its own
+            shape and that of the kind.
     """
 
     kind: Kind
     names: tuple[str, ...]
     flattened: tuple[int, ...] | None = None
     part: str = ""
+    shapes: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...] = ()
 
     def to_torch(self, arrays: list[Tensor]) -> dict[str, Tensor]:
         """The tensors of the module under their names."""
+        if self.shapes:
+            arrays = [
+                _reshaped(array, *shapes) for array, shapes in zip(arrays, self.shapes, strict=True)
+            ]
         named = dict(zip(self.names, arrays, strict=True))
         if self.flattened is not None:
             channels, *sizes = self.flattened
@@ -77,7 +85,18 @@ class Weights:
             channels, *sizes = self.flattened
             cells = arrays[0].reshape(channels, *sizes, -1).movedim(0, len(sizes))
             arrays[0] = cells.flatten(0, len(sizes))
+        if self.shapes:
+            return [
+                _reshaped(array, own, keras)
+                for array, (keras, own) in zip(arrays, self.shapes, strict=True)
+            ]
         return arrays
+
+
+def _reshaped(array: Tensor, shape: tuple[int, ...], target: tuple[int, ...]) -> Tensor:
+    if tuple(array.shape) != shape:
+        raise ShapeError(f"an array of shape {tuple(array.shape)} where one of {shape} should be")
+    return array.reshape(target)
 
 
 @dataclass
@@ -99,6 +118,7 @@ class Layer:
     made: nn.Module | None = field(default=None, init=False)
     weights: tuple[Weights, ...] = field(default=(), init=False)
     _asked: tuple[Any, ...] = field(default=(), init=False)
+    _inner: Layer | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self.config = Config(self.spec.config)
@@ -107,6 +127,12 @@ class Layer:
     def is_frozen(self) -> bool:
         """Whether the layer is called as in evaluation even in training: never."""
         return False
+
+    def inner(self, spec: LayerSpec) -> Layer:
+        """The layer that this one wraps, the same in all calls."""
+        if self._inner is None:
+            self._inner = Layer(self.path, spec, self.name, self.trainable)
+        return self._inner
 
     def module(
         self,
@@ -168,7 +194,7 @@ def converter_of(spec: LayerSpec) -> Converter | None:
     """The one for a layer or a function in a graph, None if there is none."""
     if is_operation(spec):
         return OPERATIONS.get(spec.class_name)
-    if spec.module is not None and _is_keras(spec.module):
+    if spec.module is not None and is_keras(spec.module):
         return LAYERS.get(spec.class_name)
     if spec.module is None and spec.registered is None:  # in `.h5` files
         for table in (LAYERS, OPERATIONS):
@@ -179,10 +205,11 @@ def converter_of(spec: LayerSpec) -> Converter | None:
 
 def is_operation(spec: LayerSpec) -> bool:
     """Whether it is a function in a graph, which is no layer and has no weights."""
-    return spec.module is not None and _is_keras(spec.module) and ".ops" in spec.module
+    return spec.module is not None and is_keras(spec.module) and ".ops" in spec.module
 
 
-def _is_keras(module: str) -> bool:
+def is_keras(module: str) -> bool:
+    """Whether a class of this module is Keras's own."""
     return module.split(".")[0] in ("keras", "tf_keras") or module.startswith("tensorflow.keras")
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from torchbp.errors import DataError
-from torchbp.port.architecture import Architecture
+from torchbp.port.architecture import Architecture, LayerSpec
 from torchbp.port.files import LayerWeights, SavedWeights
 from torchbp.port.registry import is_operation
 
@@ -53,7 +53,7 @@ def _from_tree(
     for spec in architecture.layers:
         if is_operation(spec) or (architecture.class_name == "Sequential" and spec.is_input):
             continue
-        base = keras_snake_case(spec.class_name)
+        base = keras_snake_case(_CALLED_OTHERWISE.get(spec.class_name, spec.class_name))
         number = numbers[base]
         numbers[base] += 1
         where = f"{group}/{base}_{number}" if number else f"{group}/{base}"
@@ -64,7 +64,32 @@ def _from_tree(
             name = names.get(where)
             if name not in (None, spec.name):
                 raise _refused(where, f"weights of {spec.name!r}", f"those of {name!r}")
-            yield own, list(left.pop(where).arrays)
+            yield own, _in_order(spec, left.pop(where))
+
+
+def _in_order(spec: LayerSpec, weights: LayerWeights) -> list[Array]:
+    """A layer's arrays in the order of its cells, whose groups go by their classes' names."""
+    places = _cell_groups(spec)
+    numbered = list(zip(weights.names, weights.arrays, strict=True))
+    if places:
+        numbered.sort(key=lambda item: places.get(item[0].rpartition("/")[0], -1))
+    return [array for _, array in numbered]
+
+
+def _cell_groups(spec: LayerSpec) -> dict[str, int]:
+    """The place of each cell in a stack, by its group."""
+    cell = spec.config.get("cell")
+    cells = cell.get("config", {}).get("cells") if isinstance(cell, dict) else None
+    if spec.class_name != "RNN" or not isinstance(cells, list):
+        return {}
+    numbers: Counter[str] = Counter()
+    places = {}
+    for place, item in enumerate(cells):
+        base = keras_snake_case(str(item.get("class_name")))
+        number = numbers[base]
+        numbers[base] += 1
+        places[f"cell/cells/{base}_{number}" if number else f"cell/cells/{base}"] = place
+    return places
 
 
 def _from_groups(
@@ -86,7 +111,7 @@ def _of_nested(
 ) -> Iterator[tuple[Path, list[Array]]]:
     """The weights of a model's layers, of which each has its layer's name in its own."""
     owners: dict[str, list[Path]] = {}
-    for owner in _layer_paths(model, path):
+    for owner in layer_paths(model, path):
         owners.setdefault(owner[-1], []).append(owner)
     found: dict[Path, list[Array]] = {}
     for name, array in zip(weights.names, weights.arrays, strict=True):
@@ -100,10 +125,11 @@ def _of_nested(
     yield from found.items()
 
 
-def _layer_paths(model: Architecture, path: Path) -> Iterator[Path]:
+def layer_paths(model: Architecture, path: Path = ()) -> Iterator[Path]:
+    """The layers, those of nested models too, in the order of Keras's list of weights."""
     for spec in model.layers:
         if spec.model is not None:
-            yield from _layer_paths(spec.model, (*path, spec.name))
+            yield from layer_paths(spec.model, (*path, spec.name))
         elif not is_operation(spec):
             yield (*path, spec.name)
 
@@ -113,6 +139,10 @@ def keras_snake_case(name: str) -> str:
     name = re.sub(r"\W+", "", name)
     name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
     return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
+
+
+# the class that is called so in a model's description
+_CALLED_OTHERWISE = {"GroupQueryAttention": "GroupedQueryAttention"}
 
 
 def _refused(where: str, expected: str, got: str) -> DataError:

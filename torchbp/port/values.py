@@ -98,6 +98,16 @@ class Value:
         return self._other
 
 
+class LostMask:
+    """A mask that a model within the model has made and does not give.
+
+    It may be passed on, and be dropped; whatever takes it for a tensor is refused.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        raise UnsupportedError("a mask that comes out of a model within the model")
+
+
 def aligned(values: list[Value]) -> tuple[list[Any], Value]:
     """The tensors in one order of axes, and a value that has it.
 

@@ -11,6 +11,8 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.parameter import is_lazy
 
 from torchbp.errors import DataError, ShapeError
+from torchbp.layers.axis_normalization import LayerNormOver
+from torchbp.layers.einsum import Einsum, PReLUOver
 from torchbp.layers.init.weight import (
     Fans,
     embedding_uniform_,
@@ -23,6 +25,8 @@ from torchbp.layers.init.weight import (
     orthogonal_,
     unit_forget_bias_,
 )
+from torchbp.layers.score_attention import BahdanauAttention, LuongAttention
+from torchbp.layers.standardize import LayerScale
 
 Distribution = Literal["uniform", "normal"]
 
@@ -217,8 +221,19 @@ def _norm(module: nn.Module, draw: _Draw) -> None:
     module.reset_parameters()  # type: ignore[operator]  # the classes have no base that declares it
 
 
-def _prelu(module: nn.PReLU, draw: _Draw) -> None:
+def _prelu(module: nn.PReLU | PReLUOver, draw: _Draw) -> None:
     module.weight.zero_()
+
+
+def _einsum(module: Einsum, draw: _Draw) -> None:
+    draw.kernel(module.weight, module.fans())
+    if module.bias is not None:
+        module.bias.zero_()
+
+
+def _additive(module: BahdanauAttention, draw: _Draw) -> None:
+    if module.scale is not None:
+        draw.kernel(module.scale, (module.num_features, module.num_features))
 
 
 def _nothing(module: nn.Module, draw: _Draw) -> None:
@@ -233,7 +248,11 @@ _RULES: list[tuple[tuple[type, ...], tuple[str, ...], Callable[..., None]]] = [
     ((nn.MultiheadAttention,), ("in_proj_", "q_proj_", "k_proj_", "v_proj_"), _attention),
     ((nn.Embedding, nn.EmbeddingBag), ("weight",), _embedding),
     ((_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm), ("weight", "bias"), _norm),
-    ((nn.PReLU,), ("weight",), _prelu),
+    ((nn.PReLU, PReLUOver), ("weight",), _prelu),
+    ((LayerNormOver, LayerScale), ("weight", "bias"), _norm),
+    ((LuongAttention,), ("scale", "score_weight"), _norm),
+    ((BahdanauAttention,), ("scale",), _additive),
+    ((Einsum,), ("weight", "bias"), _einsum),
 ]
 
 

@@ -21,10 +21,9 @@ def _dense(layer: Layer, x: Value) -> Value:
     return activated(layer, Value(linear(vector)))
 
 
-@keras_layer("Embedding")
+@keras_layer("Embedding", masks="own")
 def _embedding(layer: Layer, x: Value) -> Value:
     config = layer.config
-    config.only("mask_zero", False)
     config.only("lora_rank", None)
     config.get("input_length", None)  # of tf.keras; it changes nothing
     count, size = config.count("input_dim"), config.count("output_dim")
@@ -32,7 +31,8 @@ def _embedding(layer: Layer, x: Value) -> Value:
         layers.Embedding, count, size, weights=Weights("embedding", ("embeddings",))
     )
     ids = x.as_keras()
-    return Value(embedding(ids.long() if ids.is_floating_point() else ids))
+    vectors = Value(embedding(ids.long() if ids.is_floating_point() else ids))
+    return vectors.masked(ids != 0) if config.flag("mask_zero", False) else vectors
 
 
 @keras_layer("Identity", masks="passed")

@@ -2,10 +2,14 @@
 
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from torchbp import layers
+from torchbp.layers.standardize import LEAST_DEVIATION
 from torchbp.port.config import UnsupportedError
+from torchbp.port.converters.convolution import channels_of
 from torchbp.port.registry import Layer, Weights, keras_layer
 from torchbp.port.values import Value
 
@@ -65,46 +69,143 @@ def _layer_norm(layer: Layer, x: Value) -> Value:
     config = layer.config
     config.only("rms_scaling", False)
     scale, center = config.flag("scale", True), config.flag("center", True)
-    if _axis(layer) not in (-1, x.ndim - 1):
-        raise UnsupportedError(f"axis={_axis(layer)} of an input with {x.ndim} axes")
-    if not scale:
-        raise UnsupportedError("scale=False")
+    eps = config.number("epsilon", 1e-3)
+    axes = axes_of(layer, x)
+    names = [name for name, used in (("gamma", scale), ("beta", center)) if used]
+    weights = Weights("norm", tuple(names)) if names else ()
+    sizes = _known_sizes(x, axes)
+    if axes == tuple(range(x.ndim - len(axes), x.ndim)):
+        norm = layer.module(
+            layers.LayerNorm, sizes, eps=eps, bias=center, scale=scale, weights=weights
+        )
+        return Value(norm(x.as_keras()))
+    x, dims = _with_dims(x, axes)
     norm = layer.module(
-        layers.LayerNorm,
-        x.channels,
-        eps=config.number("epsilon", 1e-3),
-        bias=center,
-        weights=Weights("norm", ("gamma", "beta") if center else ("gamma",)),
+        layers.LayerNormOver, sizes, dims, eps, scale=scale, shift=center, weights=weights
     )
+    return x.like(norm(x.tensor))
+
+
+@keras_layer("RMSNormalization")
+def _rms_norm(layer: Layer, x: Value) -> Value:
+    eps, axes = layer.config.number("epsilon", 1e-6), axes_of(layer, x)
+    sizes, weights = _known_sizes(x, axes), Weights("norm", ("scale",))
+    if axes != tuple(range(x.ndim - len(axes), x.ndim)):  # whose scale Keras has at other axes
+        raise UnsupportedError(f"axis={layer.config.get('axis')!r}, which are not the last")
+    norm = layer.module(layers.RMSNorm, sizes, eps=eps, weights=weights)
     return Value(norm(x.as_keras()))
+
+
+@keras_layer("UnitNormalization", masks="passed")
+def _unit_norm(layer: Layer, x: Value) -> Value:
+    x, dims = _with_dims(x, axes_of(layer, x))
+    return x.like(F.normalize(x.tensor, dim=dims, eps=1e-12))  # type: ignore[arg-type]  # many, too
 
 
 @keras_layer("GroupNormalization", masks="passed")
 def _group_norm(layer: Layer, x: Value) -> Value:
     config = layer.config
-    if _axis(layer) not in (-1, x.ndim - 1):
-        raise UnsupportedError(f"axis={_axis(layer)} of an input with {x.ndim} axes")
-    if not (config.flag("scale", True) and config.flag("center", True)):
-        raise UnsupportedError("scale=False or center=False")
-    groups = config.get("groups", 32)
-    channels = x.channels
+    scale, center = config.flag("scale", True), config.flag("center", True)
+    axis = _axis(layer)
+    if axis in (-1, x.ndim - 1):
+        x = Value(x.with_channels_at_1(), channels_at_1=True)
+    elif axis == 1:
+        x = Value(x.as_keras())
+    else:
+        raise UnsupportedError(f"axis={axis} of an input with {x.ndim} axes")
+    channels, groups = channels_of(x), config.get("groups", 32)
     groups = channels if groups == -1 else groups
     if type(groups) is not int or groups < 1 or channels % groups:
         raise UnsupportedError(f"groups={groups!r} for {channels} channels")
+    names = [name for name, used in (("gamma", scale), ("beta", center)) if used]
     norm = layer.module(
         layers.GroupNorm,
         groups,
         channels,
         eps=config.number("epsilon", 1e-3),
-        weights=Weights("norm", ("gamma", "beta")),
+        scale=scale,
+        shift=center,
+        weights=Weights("norm", tuple(names)) if names else (),
     )
-    return Value(norm(x.with_channels_at_1()), channels_at_1=True)
+    return x.like(norm(x.tensor))
+
+
+def axes_of(layer: Layer, x: Value) -> tuple[int, ...]:
+    """The axes that the layer is for, counted from the start, in ascending order."""
+    axis = layer.config.get("axis", -1)
+    axes = list(axis) if isinstance(axis, list | tuple) else [axis]
+    if not axes or any(type(a) is not int or not -x.ndim <= a < x.ndim for a in axes):
+        raise UnsupportedError(f"axis={axis!r} of an input with {x.ndim} axes")
+    found = sorted({a % x.ndim for a in axes})
+    if len(found) < len(axes) or len({a < 0 for a in axes}) > 1:  # which Keras sorts in its own way
+        raise UnsupportedError(f"axis={axis!r}")
+    if 0 in found:
+        raise UnsupportedError(f"axis={axis!r}: the samples of a batch")
+    return tuple(found)
+
+
+def _known_sizes(x: Value, axes: tuple[int, ...]) -> tuple[int, ...]:
+    sizes = [x.shape[axis] for axis in axes]
+    known = [size for size in sizes if size is not None]
+    if len(known) < len(sizes):
+        raise UnsupportedError(f"axes {axes} of unknown size")
+    return tuple(known)
+
+
+def _with_dims(x: Value, axes: tuple[int, ...]) -> tuple[Value, tuple[int, ...]]:
+    """The value, in no order but its own or Keras's, and where the axes are in it."""
+    x = Value(x.as_keras()) if x.flattened is not None else x
+    return x, tuple(x.dim(axis) for axis in axes)
+
+
+@keras_layer("Normalization", masks="passed")
+def _normalization(layer: Layer, x: Value) -> Value:
+    """With its own statistics, or with numbers that the configuration has."""
+    config = layer.config
+    axes = () if config.get("axis", -1) in (None, []) else axes_of(layer, x)
+    invert = config.flag("invert", False)
+    mean, variance = config.get("mean", None), config.get("variance", None)
+    sizes = _known_sizes(x, axes)
+    x, dims = _with_dims(x, axes)
+    if mean is None and variance is None:
+        weights = Weights("same", ("mean", "variance", "count"))
+        standardize = layer.module(layers.Standardize, sizes, dims, invert=invert, weights=weights)
+        return x.like(standardize(_floating(x.tensor)))
+    mean = _fixed(mean, x, sizes, dims)
+    deviation = _fixed(variance, x, sizes, dims).sqrt().clamp(min=LEAST_DEVIATION)
+    tensor = _floating(x.tensor)
+    mean, deviation = (number.type_as(tensor) for number in (mean, deviation))
+    return x.like(mean + tensor * deviation if invert else (tensor - mean) / deviation)
+
+
+def _floating(tensor: Any) -> Any:
+    """Whole numbers as the layers' floats."""
+    if not tensor.is_floating_point():
+        raise UnsupportedError("an input of whole numbers; make it float")
+    return tensor
+
+
+def _fixed(numbers: Any, x: Value, sizes: tuple[int, ...], dims: tuple[int, ...]) -> Tensor:
+    """Numbers of the configuration, in the shape in which they meet the tensor."""
+    try:
+        found = torch.tensor(numbers, dtype=torch.float64)
+    except (TypeError, ValueError) as error:
+        raise UnsupportedError(f"mean or variance {numbers!r:.80}") from error
+    missing = len(sizes) - found.ndim
+    if missing < 0 or any(
+        given not in (1, size) for given, size in zip(found.shape, sizes[missing:], strict=True)
+    ):
+        raise UnsupportedError(f"mean or variance of shape {tuple(found.shape)} for {sizes}")
+    view = [1] * x.ndim
+    own = dims[missing:]
+    for size, dim in zip(found.shape, own, strict=True):
+        view[dim] = size
+    order = sorted(range(len(own)), key=own.__getitem__)
+    return found.permute(order).reshape(view)
 
 
 def per_channel(numbers: Any, x: Value) -> Any:
     """One number, or one a channel, in the shape in which it meets the tensor."""
-    import torch
-
     if isinstance(numbers, int | float) and not isinstance(numbers, bool):
         return float(numbers)
     if not isinstance(numbers, list) or len(numbers) not in (1, x.channels):
@@ -119,5 +220,11 @@ def per_channel(numbers: Any, x: Value) -> Any:
 def _rescaling(layer: Layer, x: Value) -> Value:
     scale, offset = layer.config.get("scale"), layer.config.get("offset", 0.0)
     x = Value(x.as_keras()) if x.flattened is not None else x
-    y = x.tensor * per_channel(scale, x)
-    return x.like(y if offset == 0 else y + per_channel(offset, x))
+    y = x.tensor * _rounded(layer, per_channel(scale, x))
+    return x.like(y if offset == 0 else y + _rounded(layer, per_channel(offset, x)))
+
+
+def _rounded(layer: Layer, number: Any) -> Any:
+    """Keras takes numbers through float32, even into a layer of float64."""
+    is_float64 = "float64" in str(layer.spec.config.get("dtype"))
+    return torch.tensor(number).item() if is_float64 and isinstance(number, float) else number

@@ -2,10 +2,12 @@
 
 from typing import Any
 
+import torch
 from torch import nn
 
 from torchbp import layers
 from torchbp.port.converters.convolution import spatial
+from torchbp.port.converters.masking import boolean
 from torchbp.port.registry import Layer, keras_layer
 from torchbp.port.values import Value
 
@@ -46,3 +48,17 @@ for _num_dims, _makes in enumerate(
     keras_layer(f"AveragePooling{_num_dims}D")(_pool(_num_dims, _makes[1]))
     keras_layer(f"GlobalMaxPooling{_num_dims}D")(_global_pool(_num_dims, _makes[2], "amax"))
     keras_layer(f"GlobalAveragePooling{_num_dims}D")(_global_pool(_num_dims, _makes[3], "mean"))
+
+
+@keras_layer("GlobalAveragePooling1D")
+def _global_mean(layer: Layer, x: Value) -> Value:
+    """Of the steps that count, where there is a mask."""
+    if x.mask is None:
+        return _global_pool(1, layers.GlobalAvgPool1d, "mean")(layer, x)
+    counts = boolean(x.mask).unsqueeze(1)  # (N, 1, T)
+    tensor = spatial(layer, x, 1).tensor
+    total = torch.where(counts, tensor, 0.0).sum(2, keepdim=True)
+    mean = total / counts.type_as(tensor).sum(2, keepdim=True)
+    if not layer.config.flag("keepdims", False):
+        return Value(mean.squeeze(2))
+    return spatial(layer, x, 1).like(mean)
