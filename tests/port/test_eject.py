@@ -416,7 +416,8 @@ def test_runs_of_the_same_layers_that_are_wired_otherwise_are_other_blocks(tmp_p
 EXPRESSIONS = [
     "a - (b - c)", "(a - b) - c", "a / (b * c)", "(a + b) * c", "-(a**2)", "(-a) ** b", "a**-b",
     "2 ** (a + b)", "(a**b) ** c", "~a & b", "(a < b) & c", "a[:, -1]", "a[b + 1 :]",
-    "a[..., None]", "a[(1,)]", "(a + b).mean((2, 3))", "f(*a)", "(a,)", "{'a': b}", "a @ (b @ c)", "(1).real",
+    "a[..., None]", "a[(1,)]", "(a + b).mean((2, 3))", "f(*a)", "(a,)", "{'a': b}",
+    "a @ (b @ c)", "(1).real",
 ]  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from torchbp.parity.report import failures, summary
 from torchbp.parity.verify import certificate, write_certificate
-from torchbp.port import load
+from torchbp.port import load, read_architecture
 from torchbp.port.build import Channels
 from torchbp.port.eject import eject
 
@@ -42,7 +42,7 @@ def port(
     with console.status(f"reading {source} ({source.stat().st_size >> 20} MiB)"):
         model = load(source, channels)
     with console.status(f"writing {out}"):
-        eject(model, out)
+        eject(model, out, name=read_architecture(source).name)
     console.print(f"{out}: model.py, model.safetensors, test_model.py")
     if not certify:
         return 0

@@ -123,11 +123,6 @@ class Layer:
     def __post_init__(self) -> None:
         self.config = Config(self.spec.config)
 
-    @property
-    def is_frozen(self) -> bool:
-        """Whether the layer is called as in evaluation even in training: never."""
-        return False
-
     def inner(self, spec: LayerSpec) -> Layer:
         """The layer that this one wraps, the same in all calls."""
         if self._inner is None:

@@ -58,7 +58,7 @@ def _batch_norm(layer: Layer, x: Value) -> Value:
         scale=scale,
         shift=center,
         biased_running_var=True,
-        frozen=layer.is_frozen or not layer.trainable,
+        frozen=not layer.trainable,
         weights=Weights("batch_norm", (*names, "moving_mean", "moving_variance")),
     )
     return x.like(norm(x.tensor))

@@ -113,7 +113,7 @@ def _random_zoom(layer: Layer, x: Value) -> Value:
 def _augmented(layer: Layer, x: Value, make: Any, *args: Any) -> Value:
     x = _images(layer, x)
     layer.config.get("bounding_box_format", None)  # of boxes, which are no tensors of a graph
-    return x if layer.is_frozen else x.like(layer.module(make, *args)(x.tensor))
+    return x.like(layer.module(make, *args)(x.tensor))
 
 
 def _range(layer: Layer, name: str, least: float = -1.0) -> tuple[float, float]:

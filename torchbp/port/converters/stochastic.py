@@ -21,8 +21,7 @@ def rate_of(layer: Layer) -> float:
 
 
 def _stochastic(layer: Layer, x: Value, make: type[nn.Module], rate: float) -> Value:
-    """Nothing happens where the layer is called as in evaluation."""
-    return x if layer.is_frozen else x.like(layer.module(make, rate)(x.tensor))
+    return x.like(layer.module(make, rate)(x.tensor))
 
 
 @keras_layer("Dropout", masks="passed")
@@ -41,8 +40,6 @@ def _dropout(layer: Layer, x: Value) -> Value:
 
 
 def _shared_dropout(layer: Layer, x: Value, rate: float, dims: tuple[int, ...]) -> Value:
-    if layer.is_frozen:
-        return x
     return x.like(layer.module(layers.SharedDropout, rate, dims)(x.tensor))
 
 

@@ -423,7 +423,7 @@ def shape_text(shape: Shape | None) -> str:
     """`(N, 64, T)`; letters for what may be any number."""
     if shape is None:
         return ""
-    letters = {3: "NCT", 4: "NCHW", 5: "NCDHW"}.get(len(shape), "N" + "S" * len(shape))
+    letters = {2: "NT", 3: "NCT", 4: "NCHW", 5: "NCDHW"}.get(len(shape), "N" + "S" * len(shape))
     if len(shape) == 3 and shape[1] is None:
         letters = "NTC"
     sizes = [letters[i] if size is None else str(size) for i, size in enumerate(shape)]
