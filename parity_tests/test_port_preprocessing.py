@@ -214,6 +214,7 @@ REFUSED = [
     ("RandomCrop", {"height": 4, "width": 4}, IMAGE, {}, "another size in evaluation"),
     ("Resizing", {"height": 4, "width": 4, "interpolation": "lanczos3"}, IMAGE, {}, "lanczos3"),
     ("Resizing", {"height": 4, "width": 4}, IMAGE, {"dtype": "uint8"}, "whole numbers"),
+    ("Resizing", {"height": 4, "width": 4, "pad_to_aspect_ratio": True}, IMAGE, {}, "pad_to"),
     ("CenterCrop", {"height": 4, "width": 4}, (None, None, 3), {}, "unknown size"),
     ("CategoryEncoding", {"num_tokens": 4}, (4,), {}, "floats"),
     ("CategoryEncoding", {"num_tokens": 4}, (4, 2), {"dtype": "int32"}, "axes"),

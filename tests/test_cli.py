@@ -110,3 +110,16 @@ def test_stored_outputs_are_compared_without_keras(keras_file, tmp_path):
     result = run(*command)
     assert result.returncode == 2
     assert "another SHA-256" in result.stderr
+
+
+def test_a_keras_file_becomes_source_that_passes_its_test(keras_file, tmp_path):
+    folder = tmp_path / "ported"
+    result = run("port", str(keras_file), "--out", str(folder), "--no-certify")
+    assert result.returncode == 0, result.stderr
+    assert "class Net(nn.Module)" in (folder / "model.py").read_text()
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_model.py"]
+    tested = subprocess.run(command, capture_output=True, text=True, cwd=folder)
+    assert tested.returncode == 0, tested.stdout
+    verified = run("port", str(tmp_path / "nothing.keras"), "--out", str(folder), "--no-certify")
+    assert verified.returncode == 2
+    assert "No such file" in verified.stderr

@@ -39,10 +39,11 @@ def port(
     from rich.console import Console
 
     console = console or Console(width=None if sys.stdout.isatty() else 100)
+    name = read_architecture(source).name
     with console.status(f"reading {source} ({source.stat().st_size >> 20} MiB)"):
         model = load(source, channels)
     with console.status(f"writing {out}"):
-        eject(model, out, name=read_architecture(source).name)
+        eject(model, out, name=name)
     console.print(f"{out}: model.py, model.safetensors, test_model.py")
     if not certify:
         return 0
