@@ -110,6 +110,10 @@ def test_stored_outputs_are_compared_without_keras(keras_file, tmp_path):
     result = run(*command)
     assert result.returncode == 2
     assert "another SHA-256" in result.stderr
+    for missing in (["nothing.keras"], [str(keras_file), "--outputs", "nothing.npz"]):
+        result = run("verify", *missing)
+        assert result.returncode == 2
+        assert "expected a file, got nothing" in result.stderr
 
 
 def test_a_keras_file_becomes_source_that_passes_its_test(keras_file, tmp_path):

@@ -62,6 +62,11 @@ def verify(
     from rich.console import Console
 
     console = console or Console(width=None if sys.stdout.isatty() else 100)
+    for path in filter(None, (source, outputs)):
+        if not path.is_file():
+            raise DataError(
+                f"verify: expected a file, got {path}, which is none.\n  To mend it: check the path."
+            )
     module = None if other is None else _other(source, other, find)
     if store is not None:
         _store(source, store)
