@@ -65,7 +65,8 @@ def verify(
     for path in filter(None, (source, outputs)):
         if not path.is_file():
             raise DataError(
-                f"verify: expected a file, got {path}, which is none.\n  To mend it: check the path."
+                f"verify: expected a file, got {path}, which is none.\n"
+                "  To mend it: check the path."
             )
     module = None if other is None else _other(source, other, find)
     if store is not None:
