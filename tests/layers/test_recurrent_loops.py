@@ -113,7 +113,9 @@ CELLS = {
 
 
 @pytest.mark.parametrize("name", CELLS)
-@pytest.mark.parametrize("options", [{}, {"bias": False}, {"activation": torch.relu}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"bias": False}, {"activation": torch.relu}], ids=["plain", "no bias", "relu"]
+)
 def test_keeps_what_a_layer_owes(name, options):
     check_layer(lambda: CellRNN(CELLS[name](**options)), (T, D))
     dtypes = [torch.float32, torch.bool]
