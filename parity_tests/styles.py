@@ -232,13 +232,6 @@ def squeeze_and_excite():
     return keras.Model(image, L.Dense(3)(L.Flatten()(x)))
 
 
-def preprocessed():
-    image = keras.Input((None, None, 3), name="image")
-    x = L.Rescaling(1 / 127.5, offset=-1.0)(L.CenterCrop(8, 8)(L.Resizing(10, 12)(image)))
-    x = L.Normalization(mean=[0.1, 0.2, 0.3], variance=[1.0, 2.0, 3.0])(x)
-    return keras.Model(image, L.Dense(3)(L.Flatten()(L.Conv2D(4, 3)(x))))
-
-
 STYLES = ELEVEN | {
     "U-Net": u_net,
     "ticket triage": ticket_triage,
@@ -251,5 +244,4 @@ STYLES = ELEVEN | {
     "siamese": siamese,
     "vision transformer": vision_transformer,
     "squeeze and excite": squeeze_and_excite,
-    "preprocessed": preprocessed,
 }
