@@ -21,7 +21,7 @@ from torchbp.errors import DataError
 from torchbp.parity.case import Arrays, Batch, Case, Pair, Sizes
 from torchbp.parity.keras_setup import REFERENCES, backend_here
 from torchbp.parity.optimizers import OptimizerPair, Rounding
-from torchbp.port.check import as_structured, functional_of
+from torchbp.port.check import as_structured, nodes_of
 from torchbp.port.layer_weights import Kind, to_torch
 from torchbp.port.registry import Weights
 
@@ -98,8 +98,8 @@ class KerasSide:
     def symbolic_values(self) -> dict[str, list[tuple[int | None, ...]]]:
         """The shapes that each layer gives, one for each of its calls."""
         return {
-            layer.name: [tuple(output.shape) for output in _outputs(self.model, layer)]
-            for layer in _layers(self.model)
+            name: [tuple(output.shape) for output in outputs]
+            for name, outputs in _outputs(self.model).items()
         }
 
     # Weights
@@ -156,8 +156,7 @@ class KerasSide:
         """What each layer gives, one tensor for each of its calls."""
         import keras
 
-        layers = _layers(self.model)
-        outputs = {layer.name: _outputs(self.model, layer) for layer in layers}
+        outputs = _outputs(self.model)
         every_output = [output for found in outputs.values() for output in found]
         inside = keras.Model(self.model.inputs, every_output)
         values = iter(_flat(inside(self._flat_inputs(inputs), training=training)))
@@ -370,11 +369,13 @@ def _layers_by_path(model: Any, path: str = "") -> dict[str, Any]:
     return layers
 
 
-def _outputs(model: Any, layer: Any) -> list[Any]:
-    """The symbolic output of each call of the layer in the model."""
-    graph = functional_of(model)
-    nodes = {id(node) for nodes in graph._nodes_by_depth.values() for node in nodes}
-    return [node.output_tensors[0] for node in layer._inbound_nodes if id(node) in nodes]
+def _outputs(model: Any) -> dict[str, list[Any]]:
+    """The symbolic output of each call of each layer in the model."""
+    nodes = nodes_of(model)
+    return {
+        layer.name: [node.output_tensors[0] for node in nodes[layer.name]]
+        for layer in _layers(model)
+    }
 
 
 def _flat(outputs: Any) -> list[Any]:

@@ -161,6 +161,8 @@ def _in_dtype(config: Any, dtype: str) -> Any:
 
 
 def _case(original: _Original, module: nn.Module | None, replace: Any) -> tuple[Case, list[int]]:
+    import keras
+
     built = build(original.architecture, "last", replace)
     fill(built, original.by_path, original.name)
     ported = module or built.model
@@ -183,7 +185,7 @@ def _case(original: _Original, module: nn.Module | None, replace: Any) -> tuple[
         pairs, trainable = (), False  # the same function, of other modules
     case = Case(
         name=original.name,
-        keras_model=_KerasBuilder(original),
+        keras_model=lambda: original.model(keras.config.floatx()),
         torch_model=lambda: copy.deepcopy(ported),
         data=data,
         pairs=pairs,
@@ -199,18 +201,6 @@ def _case(original: _Original, module: nn.Module | None, replace: Any) -> tuple[
     )
     able = [1, 2, 3, 7] if pairs else [3]
     return case, list(range(1, 8)) if trainable else able
-
-
-class _KerasBuilder:
-    """Builds the model in the dtype that Keras is set to."""
-
-    def __init__(self, original: _Original) -> None:
-        self.original = original
-
-    def __call__(self) -> Any:
-        import keras
-
-        return self.original.model(keras.config.floatx())
 
 
 def _optimizers(built: Built) -> tuple[OptimizerPair, ...]:

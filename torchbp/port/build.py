@@ -101,10 +101,9 @@ def build(
         builder.refusals.append(f"replace names {unused}, which are no layers of the model")
     if builder.refusals or graph is None:
         raise _refused(architecture.name, builder.refusals)
-    layers = {layer.path: layer for layer in builder.layers}
     return Built(
         graph.model,
-        layers,
+        builder.layers,
         graph.inputs,
         graph.values,
         graph.results,
@@ -129,7 +128,7 @@ class _Graph:
 class _Builder:
     channels: Channels
     replace: Mapping[str, nn.Module]
-    layers: list[Layer] = field(default_factory=list)
+    layers: dict[Path, Layer] = field(default_factory=dict)
     nested: dict[Path, _Graph | None] = field(default_factory=dict)
     dtypes: set[str] = field(default_factory=set)
     input_dtypes: set[str] = field(default_factory=set)
@@ -189,7 +188,9 @@ class _Flow:
                 self.values[Source(spec.name, index, output)] = value
 
     def graph(self) -> _Graph:
-        outputs = _mapped(self.architecture.outputs, Source, lambda s: self.at_edge(self.value(s)))
+        outputs = _mapped(
+            self.architecture.outputs, Source, lambda s: _at_edge(self.value(s), self.moves)
+        )
         inputs = self.architecture.inputs
         by_name = {source.layer: self.inputs[source.layer] for source in sources_in(inputs)}
         if isinstance(inputs, Mapping):
@@ -210,12 +211,6 @@ class _Flow:
         if value is None:
             raise UnsupportedError(f"the output {source.output} of {source.layer}")
         return value
-
-    def at_edge(self, value: Value) -> Any:
-        """The tensor as the model's user is to have it."""
-        if self.moves and value.ndim > 3:
-            return value.with_channels_at_1()
-        return value.as_keras()
 
     def input(self, spec: LayerSpec) -> None:
         shape = spec.config.get("batch_shape", spec.config.get("batch_input_shape"))
@@ -312,13 +307,12 @@ class _Flow:
         if spec.module is None and len(args) > 1:  # in `.h5` files x + y is an Add like the layer
             converter = OPERATIONS.get(spec.class_name, converter)
         assert converter is not None
-        args = _with_mask(converter, args, kwargs)
+        args = _with_mask(args, kwargs)
         _check_call(converter, layer, args, kwargs)
         result = converter.function(layer, *args, **kwargs)
         layer.config.check_all_read()
         rules_of(layer)  # which refuses what it does not know
-        if layer not in self.builder.layers:
-            self.builder.layers.append(layer)
+        self.builder.layers.setdefault(layer.path, layer)
         return _with_masks_passed(converter, args, result)
 
     def nested_result(self, spec: LayerSpec, args: list[Any], kwargs: dict[str, Any]) -> Any:
@@ -334,8 +328,8 @@ class _Flow:
         values = _values(args[0])
         if any(value.mask is not None for value in values):
             raise UnsupportedError("a mask that goes into a model within the model")
-        moves = not is_channels_first(spec.model)
-        tensors = [v.with_channels_at_1() if moves and v.ndim > 3 else v.as_keras() for v in values]
+        moves = graph.moves
+        tensors = [_at_edge(value, moves) for value in values]
         if isinstance(spec.model.inputs, Mapping):
             keys = list(spec.model.inputs)
             given = args[0]
@@ -392,7 +386,7 @@ def _check_call(
         raise UnsupportedError(f"a call that it does not know: {error}") from error
 
 
-def _with_mask(converter: Converter, args: list[Any], kwargs: dict[str, Any]) -> list[Any]:
+def _with_mask(args: list[Any], kwargs: dict[str, Any]) -> list[Any]:
     """The arguments, an explicit mask being that of the first."""
     mask = kwargs.pop("mask", None)
     if mask is None:
@@ -469,6 +463,11 @@ def _identifier(name: str) -> str:
     kept = "".join(c if c.isascii() and (c.isalnum() or c == "_") else "_" for c in name)
     kept = kept.lstrip("_") or "layer"
     return f"layer_{kept}" if kept[0].isdigit() else kept
+
+
+def _at_edge(value: Value, moves: bool) -> Any:
+    """The tensor as it is at a model's inputs and outputs."""
+    return value.with_channels_at_1() if moves and value.ndim > 3 else value.as_keras()
 
 
 def _mapped(structure: Any, kind: type, function: Callable[[Any], Any]) -> Any:

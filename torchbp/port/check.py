@@ -100,12 +100,9 @@ def _first_parting(
 
 def _symbolic_values(built: Built, model: Any) -> Iterator[tuple[str, Value, Any]]:
     """What each layer gives on both sides."""
-    functional = functional_of(model)
-    nodes = {id(node) for nodes in functional._nodes_by_depth.values() for node in nodes}
-    operations = {operation.name: operation for operation in functional.operations}
+    nodes = nodes_of(model)
     for (path, call, output), value in built.values.items():
-        own = [n for n in operations[path[-1]]._inbound_nodes if id(n) in nodes]
-        yield path[-1], value, own[call].output_tensors[output]
+        yield path[-1], value, nodes[path[-1]][call].output_tensors[output]
 
 
 def run_keras(model: Any, original: Any, arrays: Arrays) -> list[Tensor]:
@@ -131,6 +128,16 @@ def run_keras(model: Any, original: Any, arrays: Arrays) -> list[Tensor]:
 def functional_of(model: Any) -> Any:
     """The graph of a Keras model; a Sequential model has one inside."""
     return getattr(model, "_functional", None) or model
+
+
+def nodes_of(model: Any) -> dict[str, list[Any]]:
+    """The calls of each layer and function in a Keras model, by its name; not those elsewhere."""
+    graph = functional_of(model)
+    own = {id(node) for nodes in graph._nodes_by_depth.values() for node in nodes}
+    return {
+        operation.name: [node for node in operation._inbound_nodes if id(node) in own]
+        for operation in graph.operations
+    }
 
 
 def as_structured(model: Any, tensors: list[Any]) -> Any:

@@ -89,9 +89,9 @@ def read_weights(path: str | Path) -> dict[str, LayerWeights]:
         name = saved.names[group]
         if name is None:
             mend = "load it in the newest Keras, which writes the layers' names, and save it again"
-            raise _refused(path, f"a layer's name at {group}/vars", f"{name}", mend)
+            raise refused(path, f"a layer's name at {group}/vars", f"{name}", mend)
         if name in found:
-            raise _refused(path, "different names for the layers", f"{name!r} twice")
+            raise refused(path, "different names for the layers", f"{name!r} twice")
         found[name] = layer
     return found
 
@@ -172,7 +172,7 @@ def read_config_text(path: str | Path) -> str | bytes:
     text = _text(path, "model_config")
     if text is None:
         mend = "save the whole model with model.save(), not its weights alone"
-        raise _refused(path, "a file of a whole model", "one without model_config", mend)
+        raise refused(path, "a file of a whole model", "one without model_config", mend)
     return text
 
 
@@ -195,24 +195,15 @@ def read_training_text(path: str | Path) -> str | bytes | None:
 
 def _text(path: str | Path, attribute: str) -> str | bytes | None:
     """The JSON of a `.keras` file, or that in an attribute of a `.h5` file if it is there."""
-    try:
+    with _explained(path):
         if zipfile.is_zipfile(path):
             return _unpacked(path, "config.json", MAX_CONFIG_BYTES, "description")
-        try:
-            import h5py
-        except ImportError:
-            raise missing_extra("h5py", "port") from None
+        h5py = _h5py()
         if not h5py.is_hdf5(path):
             Path(path).open("rb").close()  # says so if it is not there
-            raise _refused(path, "a .keras file or an HDF5 file", "something else")
+            raise refused(path, "a .keras file or an HDF5 file", "something else")
         with h5py.File(path, "r") as root:
             text = root.attrs.get(attribute)
-    except DataError:
-        raise
-    except OSError as error:
-        raise _refused(path, "a readable Keras file", error.strerror or str(error)) from error
-    except _DAMAGED as error:
-        raise _refused(path, "an undamaged Keras file", str(error) or repr(error)) from error
     if not isinstance(text, str | bytes):
         return None
     if len(text) > MAX_CONFIG_BYTES:
@@ -223,20 +214,32 @@ def _text(path: str | Path, attribute: str) -> str | bytes | None:
 @contextmanager
 def _opened(path: str | Path) -> "Iterator[tuple[_File, Any]]":
     """The HDF5 file and its root; what goes wrong in it is a DataError that names the file."""
+    h5py = _h5py()
+    with _explained(path):
+        budget = min(MAX_BYTES, MAX_EXPANSION * Path(path).stat().st_size)
+        with h5py.File(_hdf5(path, budget), "r") as root:
+            yield _File(path, budget), root
+
+
+def _h5py() -> Any:
     try:
         import h5py
     except ImportError:
         raise missing_extra("h5py", "port") from None
+    return h5py
+
+
+@contextmanager
+def _explained(path: str | Path) -> Iterator[None]:
+    """What goes wrong with a file becomes a DataError that names it."""
     try:
-        budget = min(MAX_BYTES, MAX_EXPANSION * Path(path).stat().st_size)
-        with h5py.File(_hdf5(path, budget), "r") as root:
-            yield _File(path, budget), root
+        yield
     except DataError:
         raise
     except OSError as error:
-        raise _refused(path, "a readable Keras file", error.strerror or str(error)) from error
+        raise refused(path, "a readable Keras file", error.strerror or str(error)) from error
     except _DAMAGED as error:
-        raise _refused(path, "an undamaged Keras file", str(error) or repr(error)) from error
+        raise refused(path, "an undamaged Keras file", str(error) or repr(error)) from error
 
 
 # What h5py and zipfile raise on damaged files; a RecursionError, on groups without end, is a
@@ -251,7 +254,7 @@ def _hdf5(path: str | Path, budget: int) -> str | Path | io.BytesIO:
     if h5py.is_hdf5(path):
         return path
     if not zipfile.is_zipfile(path):
-        raise _refused(path, "an HDF5 file or a .keras file", "something else")
+        raise refused(path, "an HDF5 file or a .keras file", "something else")
     return io.BytesIO(_unpacked(path, "model.weights.h5", budget))
 
 
@@ -262,9 +265,9 @@ def _unpacked(path: str | Path, name: str, budget: int, what: str = "weights") -
             member = archive.getinfo(name)
         except KeyError:
             got = f"an archive of {archive.namelist()[:5]}"
-            raise _refused(path, f"{name} in the archive", got) from None
+            raise refused(path, f"{name} in the archive", got) from None
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise _refused(path, "an archive as Keras writes it", "another compression")
+            raise refused(path, "an archive as Keras writes it", "another compression")
         if member.file_size > budget:
             raise _too_large(path, budget, f"{member.file_size} in {name}", what)
         return archive.read(member)
@@ -286,10 +289,10 @@ class _File:
 
         link = group.get(name, getlink=True) if name not in ("", ".", "..") else None
         if link is None:
-            raise _refused(self.path, f"{name!r} in {group.name}", "no such entry")
+            raise refused(self.path, f"{name!r} in {group.name}", "no such entry")
         if not isinstance(link, h5py.HardLink):
             got = f"{name!r} as a {type(link).__name__}"
-            raise _refused(self.path, f"only what lies in the file, in {group.name}", got)
+            raise refused(self.path, f"only what lies in the file, in {group.name}", got)
         return group[name]
 
     def descend(self, group: Any, path: str) -> Any:
@@ -303,7 +306,7 @@ class _File:
         import h5py
 
         if not isinstance(group, h5py.Group):
-            raise _refused(self.path, f"a group at {group.name}", type(group).__name__)
+            raise refused(self.path, f"a group at {group.name}", type(group).__name__)
         return group
 
     def array(self, dataset: Any) -> "Array":
@@ -312,13 +315,13 @@ class _File:
         import numpy as np
 
         if not isinstance(dataset, h5py.Dataset) or dataset.shape is None:
-            raise _refused(self.path, f"an array at {dataset.name}", type(dataset).__name__)
+            raise refused(self.path, f"an array at {dataset.name}", type(dataset).__name__)
         if dataset.external or dataset.is_virtual:
             kind = "in another file" if dataset.external else "a virtual dataset"
-            raise _refused(self.path, f"an array of the file at {dataset.name}", kind)
+            raise refused(self.path, f"an array of the file at {dataset.name}", kind)
         is_bfloat16 = dataset.dtype == "V2" and dataset.attrs.get("dtype") == "bfloat16"
         if dataset.dtype.kind not in "biuf" and not is_bfloat16:
-            raise _refused(self.path, f"numbers at {dataset.name}", f"{dataset.dtype}")
+            raise refused(self.path, f"numbers at {dataset.name}", f"{dataset.dtype}")
         self.declared += math.prod(dataset.shape) * dataset.dtype.itemsize
         if self.declared > self.budget:
             raise _too_large(self.path, self.budget, f"{self.declared} up to {dataset.name}")
@@ -365,15 +368,15 @@ def _names(file: _File, group: Any, attribute: str) -> list[str]:
     if attribute not in group.attrs:
         parts = list(takewhile(group.attrs.__contains__, (f"{attribute}{n}" for n in count())))
     if not parts:
-        raise _refused(file.path, f"the attribute {attribute} of {group.name}", "none")
+        raise refused(file.path, f"the attribute {attribute} of {group.name}", "none")
     values = [value for part in parts for value in np.atleast_1d(group.attrs[part]).tolist()]
     if not all(isinstance(value, str | bytes) for value in values):
-        raise _refused(file.path, f"names in {attribute} of {group.name}", f"{values[:3]}")
+        raise refused(file.path, f"names in {attribute} of {group.name}", f"{values[:3]}")
     names = [value.decode() if isinstance(value, bytes) else value for value in values]
     name, times = max(Counter(names).items(), key=lambda item: item[1], default=("", 1))
     if times > 1:
         got = f"{name!r} {times} times"
-        raise _refused(file.path, f"different names in {attribute} of {group.name}", got)
+        raise refused(file.path, f"different names in {attribute} of {group.name}", got)
     return names
 
 
@@ -389,7 +392,7 @@ class _KerasTree:
     def read(self, root: Any) -> None:
         if not {"layers", "vars"} & set(root):
             got = f"the entries {list(root)[:5]}"
-            raise _refused(self.file.path, "layers and their vars, or layer_names", got)
+            raise refused(self.file.path, "layers and their vars, or layer_names", got)
         self.keep(root, list(self.variables(root, "")))
         self.below(root, but="optimizer")
 
@@ -428,7 +431,7 @@ class _KerasTree:
             child = self.file.checked(self.file.child(group, name))
             address = h5py.h5o.get_info(child.id).addr
             if address in self.seen:
-                raise _refused(self.file.path, "one path to each group", f"{child.name} again")
+                raise refused(self.file.path, "one path to each group", f"{child.name} again")
             self.seen.add(address)
             yield name, child
 
@@ -458,11 +461,12 @@ def _order(name: str) -> tuple[int, list[str | int]]:
 
 
 def _too_large(path: str | Path, budget: int, got: str, what: str = "weights") -> DataError:
-    return _refused(path, f"at most {budget} bytes of {what}", got)
+    return refused(path, f"at most {budget} bytes of {what}", got)
 
 
 _MEND = "check the path, and that the file is what Keras saved; nothing of it was run"
 
 
-def _refused(path: str | Path, expected: str, got: str, mend: str = _MEND) -> DataError:
+def refused(path: str | Path, expected: str, got: str, mend: str = _MEND) -> DataError:
+    """The error for a file that is not read."""
     return DataError(f"{path}: expected {expected}, got {got}.\n  To mend it: {mend}.")

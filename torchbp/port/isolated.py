@@ -17,7 +17,7 @@ from typing import Any
 
 from torchbp.errors import DataError, missing_extra
 from torchbp.port import files
-from torchbp.port.files import LayerWeights, SavedOptimizer, SavedWeights
+from torchbp.port.files import LayerWeights, SavedOptimizer, SavedWeights, refused
 
 SECONDS = 60.0  # for a small file; more for a large one
 BYTES_PER_SECOND = 10 << 20  # what the slowest disk reads
@@ -79,12 +79,12 @@ def _run(function: str, path: str | Path) -> Any:
     try:
         done = subprocess.run(command, capture_output=True, timeout=seconds, check=False)
     except subprocess.TimeoutExpired:
-        raise _refused(path, f"a file that can be read in {seconds:.0f} s", "longer") from None
+        raise refused(path, f"a file that can be read in {seconds:.0f} s", "longer") from None
     header, _, numbers = done.stdout.partition(b"\n")
     if done.returncode != 0 or not header:
         told = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or [""]
         got = f"one on which the HDF5 library fails (status {done.returncode}) {told[0]}".rstrip()
-        raise _refused(path, "an undamaged Keras file", got)
+        raise refused(path, "an undamaged Keras file", got)
     found = json.loads(header)
     if "error" in found:
         raise DataError(found["error"])
@@ -96,7 +96,7 @@ def _size(path: str | Path) -> int:
         return Path(path).stat().st_size
     except OSError as error:
         got = error.strerror or str(error)
-        raise _refused(path, "a readable Keras file", got) from error
+        raise refused(path, "a readable Keras file", got) from error
 
 
 def _arrays(described: list[tuple[str, list[int]]], numbers: bytes) -> list[Any]:
@@ -123,11 +123,3 @@ def _with_arrays(value: Any, arrays: list[Any]) -> Any:
     if set(value) == {"*array*"}:
         return arrays[value["*array*"]]
     return {key: _with_arrays(item, arrays) for key, item in value.items()}
-
-
-def _refused(path: str | Path, expected: str, got: str) -> DataError:
-    return DataError(
-        f"{path}: expected {expected}, got {got}.\n"
-        "  To mend it: check the path, and that the file is what Keras saved; nothing of it was "
-        "run."
-    )

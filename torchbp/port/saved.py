@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from torchbp.errors import DataError
@@ -49,15 +49,13 @@ def _from_tree(
     path: Path,
 ) -> Iterator[tuple[Path, list[Array]]]:
     """Keras 3 names the groups by the classes, numbered in the model's order."""
-    numbers: Counter[str] = Counter()
-    for spec in architecture.layers:
-        if is_operation(spec) or (architecture.class_name == "Sequential" and spec.is_input):
-            continue
-        base = keras_snake_case(_CALLED_OTHERWISE.get(spec.class_name, spec.class_name))
-        number = numbers[base]
-        numbers[base] += 1
-        where = f"{group}/{base}_{number}" if number else f"{group}/{base}"
-        own = (*path, spec.name)
+    specs = [
+        spec
+        for spec in architecture.layers
+        if not (is_operation(spec) or (architecture.class_name == "Sequential" and spec.is_input))
+    ]
+    for spec, base in zip(specs, _groups(spec.class_name for spec in specs), strict=True):
+        where, own = f"{group}/{base}", (*path, spec.name)
         if spec.model is not None:
             yield from _from_tree(spec.model, left, names, f"{where}/layers", own)
         elif where in left:
@@ -82,14 +80,17 @@ def _cell_groups(spec: LayerSpec) -> dict[str, int]:
     cells = cell.get("config", {}).get("cells") if isinstance(cell, dict) else None
     if spec.class_name != "RNN" or not isinstance(cells, list):
         return {}
+    groups = _groups(str(item.get("class_name")) for item in cells)
+    return {f"cell/cells/{group}": place for place, group in enumerate(groups)}
+
+
+def _groups(class_names: Iterable[str]) -> Iterator[str]:
+    """The names of the groups of a container's parts: of their classes, numbered from 1 on."""
     numbers: Counter[str] = Counter()
-    places = {}
-    for place, item in enumerate(cells):
-        base = keras_snake_case(str(item.get("class_name")))
-        number = numbers[base]
+    for class_name in class_names:
+        base = keras_snake_case(_CALLED_OTHERWISE.get(class_name, class_name))
+        yield f"{base}_{numbers[base]}" if numbers[base] else base
         numbers[base] += 1
-        places[f"cell/cells/{base}_{number}" if number else f"cell/cells/{base}"] = place
-    return places
 
 
 def _from_groups(

@@ -121,46 +121,32 @@ for _table, _ints in ((_OF_FLOATS, "floats"), (_OF_FLOATS_ALONE, "refused"), (_O
         keras_operation(_name)(of_each(_function, _ints))  # type: ignore[arg-type]
 
 
-@keras_operation("SoftShrink")
-def _soft_shrink(layer: Layer, x: Any) -> Value:
-    threshold = layer.config.number("threshold")
-    return applied(layer, x, lambda t: F.softshrink(t, threshold), "refused")
+_WITH_A_NUMBER: dict[str, tuple[str, Callable[[Any, float], Any]]] = {
+    "SoftShrink": ("threshold", F.softshrink),
+    "HardShrink": ("threshold", F.hardshrink),
+    "Squareplus": ("b", activation.squareplus),
+    "LeakyRelu": ("negative_slope", F.leaky_relu),
+    "Elu": ("alpha", activation.elu),
+    "Celu": ("alpha", activation.celu),
+}
 
 
-@keras_operation("HardShrink")
-def _hard_shrink(layer: Layer, x: Any) -> Value:
-    threshold = layer.config.number("threshold")
-    return applied(layer, x, lambda t: F.hardshrink(t, threshold), "refused")
+def _with_a_number(argument: str, function: Callable[[Any, float], Any]) -> Any:
+    def port(layer: Layer, x: Any) -> Value:
+        number = layer.config.number(argument)
+        return applied(layer, x, lambda t: function(t, number), "refused")
+
+    return port
+
+
+for _name, _arguments in _WITH_A_NUMBER.items():
+    keras_operation(_name)(_with_a_number(*_arguments))
 
 
 @keras_operation("Threshold")
 def _threshold(layer: Layer, x: Any) -> Value:
     threshold, default = layer.config.number("threshold"), layer.config.number("default_value")
     return applied(layer, x, lambda t: F.threshold(t, threshold, default), "refused")
-
-
-@keras_operation("Squareplus")
-def _squareplus(layer: Layer, x: Any) -> Value:
-    b = layer.config.number("b")
-    return applied(layer, x, lambda t: activation.squareplus(t, b), "refused")
-
-
-@keras_operation("LeakyRelu")
-def _leaky_relu(layer: Layer, x: Any) -> Value:
-    slope = layer.config.number("negative_slope")
-    return applied(layer, x, lambda t: F.leaky_relu(t, slope), "refused")
-
-
-@keras_operation("Elu")
-def _elu(layer: Layer, x: Any) -> Value:
-    alpha = layer.config.number("alpha")
-    return applied(layer, x, lambda t: activation.elu(t, alpha), "refused")
-
-
-@keras_operation("Celu")
-def _celu(layer: Layer, x: Any) -> Value:
-    alpha = layer.config.number("alpha")
-    return applied(layer, x, lambda t: activation.celu(t, alpha), "refused")
 
 
 @keras_operation("Gelu")
