@@ -5,7 +5,7 @@ import torch
 
 from torchbp.graph.structure import leaves
 from torchbp.port import from_keras
-from torchbp.port.ported import arrays_of, ported_layers, tensors_of
+from torchbp.port.ported import arrays_of, ported_layers, tensors_of, use_weights
 
 # in float64, relative to the largest value of a tensor: a few dozen operations, and their gradients
 FORWARD, GRADIENT = 1e-13, 1e-12
@@ -29,6 +29,7 @@ def randomize(model, seed=0):
             start = 1.0 if variable.name in ("gamma", "scale") else 0.0
             new.append(start + rng.normal(size=weight.shape) / np.sqrt(fan_in))
     model.set_weights(new)
+    use_weights(model)
     return model
 
 

@@ -232,6 +232,15 @@ def squeeze_and_excite():
     return keras.Model(image, L.Dense(3)(L.Flatten()(x)))
 
 
+def preprocessed():
+    image = keras.Input((14, 14, 3))
+    x = L.CenterCrop(12, 12)(L.Rescaling(1 / 127.5, offset=-1.1)(image))
+    x = L.Normalization(mean=[0.1, 0.2, 0.3], variance=[1.1, 0.9, 0.7])(x)
+    x = L.Rescaling([0.1, 1 / 3, 0.7])(x)
+    x = L.Conv2D(8, 3, padding="same", activation="relu")(L.Normalization()(x))
+    return keras.Model(image, L.Dense(3)(L.GlobalAveragePooling2D()(x)))
+
+
 STYLES = ELEVEN | {
     "U-Net": u_net,
     "ticket triage": ticket_triage,
@@ -244,4 +253,5 @@ STYLES = ELEVEN | {
     "siamese": siamese,
     "vision transformer": vision_transformer,
     "squeeze and excite": squeeze_and_excite,
+    "preprocessed": preprocessed,
 }

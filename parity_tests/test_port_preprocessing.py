@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from parity_tests.porting import check, close, normal
-from torchbp.port import from_keras
+from torchbp.port import from_keras, to_keras
 from torchbp.port.config import UnsupportedError
 
 pytestmark = [pytest.mark.keras, pytest.mark.filterwarnings("ignore")]
@@ -228,3 +228,12 @@ REFUSED = [
 def test_refuses_what_has_no_counterpart(keras, name, options, shape, kwargs, reason):
     with pytest.raises(UnsupportedError, match=reason):
         from_keras(of_layer(keras, name, options, shape, **kwargs))
+
+
+def test_keras_computes_with_the_statistics_that_come_back(keras):
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, keras.layers.Normalization()(inputs))
+    model.layers[1].adapt(normal(50, 3))
+    other, x = keras.models.clone_model(model), normal(4, 3, seed=1)
+    to_keras(from_keras(model), other)
+    close(other(x), model(x), 1e-15, "output")

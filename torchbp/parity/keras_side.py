@@ -23,6 +23,7 @@ from torchbp.parity.keras_setup import REFERENCES, backend_here
 from torchbp.parity.optimizers import OptimizerPair, Rounding
 from torchbp.port.check import as_structured, nodes_of
 from torchbp.port.layer_weights import Kind, to_torch
+from torchbp.port.ported import use_weights
 from torchbp.port.registry import Weights
 
 Tensors = dict[str, Tensor]
@@ -122,6 +123,7 @@ class KerasSide:
             layer = self._layer(pair)
             shapes = [tuple(weight.shape) for weight in layer.weights]
             layer.set_weights([array.numpy() for array in _to_keras(kind, own, shapes)])
+        use_weights(self.model)
 
     def reloaded(self) -> KerasSide:
         """The same side around the model that its `.keras` file gives."""
@@ -331,6 +333,7 @@ def _draw_weights(model: Any, seed: int, shift: float) -> None:
             limit = math.sqrt(3 / fan_in)  # keeps the size of the input
             drawn = rng.uniform(-limit, limit, shape)
         weight.assign(drawn)
+    use_weights(model)
 
 
 def _depthwise_kernels(model: Any) -> list[Any]:

@@ -23,7 +23,7 @@ from torchbp.port.build import Built, build
 from torchbp.port.check import run_keras
 from torchbp.port.data import BATCH_SIZE, Inputs
 from torchbp.port.model import fill
-from torchbp.port.ported import keras_arrays, ported_layers
+from torchbp.port.ported import keras_arrays, ported_layers, use_weights
 from torchbp.port.registry import is_operation
 from torchbp.port.values import Value
 
@@ -121,6 +121,7 @@ class _Original:
         text = json.dumps(_in_dtype(self.config, dtype))
         model = keras.models.model_from_json(text)
         model.set_weights(self.arrays)
+        use_weights(model)
         return model
 
 

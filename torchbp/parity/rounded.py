@@ -5,49 +5,55 @@ root of a half in gelu, the slope of a leaky relu. Right and wrong differ by les
 torch half is given the same constants.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import wraps
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from math import sqrt
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 
-@contextmanager
-def rounded_constants(reference: str, dtype: str) -> Iterator[None]:
+def rounded_constants(reference: str, dtype: str) -> AbstractContextManager[object]:
     """Let torch compute gelu and leaky relu with TensorFlow's constants, if they are compared."""
-    if (reference, dtype) != ("keras-tensorflow", "float64"):
-        yield
-        return
-    before = F.gelu, F.leaky_relu
-    F.gelu, F.leaky_relu = _gelu(F.gelu), _leaky_relu(F.leaky_relu)
-    try:
-        yield
-    finally:
-        F.gelu, F.leaky_relu = before
+    if (reference, dtype) == ("keras-tensorflow", "float64"):
+        return _RoundedConstants()
+    return nullcontext()
+
+
+class _RoundedConstants(TorchFunctionMode):
+    """Answers for the functions whose constants TensorFlow rounds; leaves all others alone."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        return _ROUNDED.get(func, func)(*args, **(kwargs or {}))
 
 
 def _float32(number: float) -> float:
     return torch.tensor(number, dtype=torch.float32).item()
 
 
-def _gelu(plain: Callable[..., Tensor]) -> Any:
-    root = _float32(1 / sqrt(2))
-
-    def gelu(input: Tensor, approximate: str = "none") -> Tensor:
-        if approximate != "none" or input.dtype is not torch.float64:
-            return plain(input, approximate=approximate)
-        return 0.5 * input * torch.special.erfc(-input * root)
-
-    return gelu
+_ROOT = _float32(1 / sqrt(2))
 
 
-def _leaky_relu(plain: Callable[..., Tensor]) -> Any:
-    @wraps(plain)
-    def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
-        return plain(input, _float32(negative_slope), inplace)
+def _gelu(input: Tensor, approximate: str = "none") -> Tensor:
+    if approximate != "none" or input.dtype is not torch.float64:
+        return F.gelu(input, approximate=approximate)
+    return 0.5 * input * torch.special.erfc(-input * _ROOT)
 
-    return leaky_relu
+
+def _leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
+    return F.leaky_relu(input, _float32(negative_slope), inplace)
+
+
+_ROUNDED: dict[Callable[..., Any], Callable[..., Tensor]] = {
+    F.gelu: _gelu,
+    F.leaky_relu: _leaky_relu,
+}

@@ -179,7 +179,15 @@ def to_keras(module: nn.Module, keras_model: Any) -> Any:
             )
     for path, found in arrays.items():
         layers[path].set_weights(found)
+    use_weights(keras_model)
     return keras_model
+
+
+def use_weights(keras_model: Any) -> None:
+    """Make layers compute with the weights that were set: Normalization keeps copies of its own."""
+    for layer in keras_model._flatten_layers():
+        if hasattr(layer, "finalize_state"):
+            layer.finalize_state()
 
 
 def keras_arrays(keras_model: Any) -> dict[Path, list[Any]]:

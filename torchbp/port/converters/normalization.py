@@ -171,10 +171,9 @@ def _normalization(layer: Layer, x: Value) -> Value:
         weights = Weights("same", ("mean", "variance", "count"))
         standardize = layer.module(layers.Standardize, sizes, dims, invert=invert, weights=weights)
         return x.like(standardize(_floating(x.tensor)))
-    mean = _fixed(mean, x, sizes, dims)
-    deviation = _fixed(variance, x, sizes, dims).sqrt().clamp(min=LEAST_DEVIATION)
     tensor = _floating(x.tensor)
-    mean, deviation = (number.type_as(tensor) for number in (mean, deviation))
+    mean, variance = (_fixed(n, x, sizes, dims).type_as(tensor) for n in (mean, variance))
+    deviation = variance.sqrt().clamp(min=LEAST_DEVIATION)
     return x.like(mean + tensor * deviation if invert else (tensor - mean) / deviation)
 
 
@@ -188,8 +187,8 @@ def _floating(tensor: Any) -> Any:
 def _fixed(numbers: Any, x: Value, sizes: tuple[int, ...], dims: tuple[int, ...]) -> Tensor:
     """Numbers of the configuration, in the shape in which they meet the tensor."""
     try:
-        found = torch.tensor(numbers, dtype=torch.float64)
-    except (TypeError, ValueError) as error:
+        found = torch.tensor(numbers, dtype=torch.float32)  # as Keras in any precision
+    except (OverflowError, RuntimeError, TypeError, ValueError) as error:
         raise UnsupportedError(f"mean or variance {numbers!r:.80}") from error
     missing = len(sizes) - found.ndim
     if missing < 0 or any(
@@ -204,15 +203,18 @@ def _fixed(numbers: Any, x: Value, sizes: tuple[int, ...], dims: tuple[int, ...]
     return found.permute(order).reshape(view)
 
 
-def per_channel(numbers: Any, x: Value) -> Any:
-    """One number, or one a channel, in the shape in which it meets the tensor."""
-    if isinstance(numbers, int | float) and not isinstance(numbers, bool):
-        return float(numbers)
-    if not isinstance(numbers, list) or len(numbers) not in (1, x.channels):
-        raise UnsupportedError(f"{numbers!r} for {x.channels} channels")
-    if not all(isinstance(n, int | float) for n in numbers):
-        raise UnsupportedError(f"{numbers!r} for {x.channels} channels")
-    vector = torch.tensor(numbers, dtype=x.tensor.dtype)
+def _per_channel(numbers: Any, x: Value) -> Any:
+    """One number, or one a channel, in the shape in which it meets the tensor.
+
+    All of them are rounded to float32, as Keras does even in float64.
+    """
+    each = numbers if isinstance(numbers, list) else [numbers]
+    if len(each) not in (1, x.channels) or not all(type(n) in (int, float) for n in each):
+        raise UnsupportedError(f"{numbers!r:.80} for {x.channels} channels")
+    vector = torch.tensor([float(n) for n in each], dtype=torch.float32)
+    if each is not numbers:
+        return vector.item()
+    vector = vector.to(x.tensor.dtype)
     return vector.reshape(-1, *(1,) * (x.ndim - 2)) if x.channels_at_1 else vector
 
 
@@ -220,11 +222,5 @@ def per_channel(numbers: Any, x: Value) -> Any:
 def _rescaling(layer: Layer, x: Value) -> Value:
     scale, offset = layer.config.get("scale"), layer.config.get("offset", 0.0)
     x = Value(x.as_keras()) if x.flattened is not None else x
-    y = x.tensor * _rounded(layer, per_channel(scale, x))
-    return x.like(y if offset == 0 else y + _rounded(layer, per_channel(offset, x)))
-
-
-def _rounded(layer: Layer, number: Any) -> Any:
-    """Keras takes numbers through float32, even into a layer of float64."""
-    is_float64 = "float64" in str(layer.spec.config.get("dtype"))
-    return torch.tensor(number).item() if is_float64 and isinstance(number, float) else number
+    y = x.tensor * _per_channel(scale, x)
+    return x.like(y if offset == 0 else y + _per_channel(offset, x))
