@@ -33,7 +33,8 @@ class _RoundedConstants(TorchFunctionMode):
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        return _ROUNDED.get(func, func)(*args, **(kwargs or {}))
+        chosen: Callable[..., Any] = _ROUNDED.get(func, func)
+        return chosen(*args, **(kwargs or {}))
 
 
 def _float32(number: float) -> float:
