@@ -18,9 +18,9 @@ import io
 import json
 import math
 import multiprocessing
+import multiprocessing.connection
 import os
 import platform
-import queue
 import random
 import resource
 import shutil
@@ -31,12 +31,15 @@ import time
 import traceback
 import zipfile
 from collections import Counter
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import Progress
 
 SECONDS = 10  # for an input, on a machine that does other work, too
+READING = 4  # for the HDF5 library on files of a few kilobytes
+STARTING = 60
 BYTES = 1 << 30  # of memory, above what the process has before
 JUNK = [
     None, True, False, -1, 0, 1, 2, 3, 7, 1 << 31, 1 << 40, 1 << 80, -(1 << 70), 0.5, -1.5, 1e308,
@@ -232,55 +235,74 @@ def _places(value: object):
 
 def fuzz(folder: Path, options: argparse.Namespace, progress: Progress) -> tuple[dict, list[str]]:
     """All inputs, dealt out in shares; where a process ends, another goes on after its input."""
-    context = multiprocessing.get_context("spawn")
-    outcomes = context.Queue()
     each = -(-options.inputs // options.workers)
-    shares = {n: (n * each, min((n + 1) * each, options.inputs)) for n in range(options.workers)}
-    workers: dict = {}
-    heard: dict[int, float] = {}
-    reading = {number: context.Value("i", 0) for number in range(options.workers)}
-    task = progress.add_task("fuzz", total=options.inputs)
-
-    def start(number: int, first: int, last: int) -> None:
-        reading[number].value = 0
-        arguments = (folder, options.seed, first, last, number, outcomes, reading[number])
-        process = context.Process(target=work, args=arguments)
-        process.start()
-        workers[number] = process
-        heard[number] = time.monotonic() + SECONDS  # until it has started
-
-    for number, (first, last) in shares.items():
-        start(number, first, last)
     counts: Counter = Counter()
     findings: list[str] = []
-    current = {number: first for number, (first, _) in shares.items()}
-    while workers:
-        try:
-            number, index, outcome, told = outcomes.get(timeout=1.0)
-        except queue.Empty:  # look whether a process has died, or hangs where no signal reaches it
-            for number, process in list(workers.items()):
-                if process.is_alive() and time.monotonic() - heard[number] > 3 * SECONDS:
-                    process.kill()
-                    process.join()
-                if not process.is_alive():
-                    index, (_, last) = current[number], shares[number]
-                    del workers[number]
-                    if index < last:
-                        if reading[number].value:
-                            counts["ended in the HDF5 library"] += 1
-                        else:
-                            told = f"exit {process.exitcode}"
-                            findings.append(_kept(folder, options, index, told))
-                            counts["findings"] += 1
-                        current[number] = index + 1
-                        start(number, index + 1, last)
-            continue
-        current[number], heard[number] = index + 1, time.monotonic()
-        counts[outcome] += 1
-        if outcome == "findings":
-            findings.append(_kept(folder, options, index, told))
+    shares = [
+        _Share(folder, options.seed, first, min(first + each, options.inputs))
+        for first in range(0, options.inputs, each)
+    ]
+    task = progress.add_task("fuzz", total=options.inputs)
+    while shares:
+        by_pipe = {share.pipe: share for share in shares}
+        for pipe in multiprocessing.connection.wait(list(by_pipe), timeout=1.0):
+            share = by_pipe[pipe]
+            index, (outcome, told) = share.next_outcome()
+            counts[outcome] += 1
+            if outcome == "findings":
+                findings.append(_kept(folder, options, index, told))
+        for share in shares:
+            share.end_if_it_hangs()
+        shares = [share for share in shares if share.process is not None]
         progress.update(task, completed=sum(counts.values()))
     return dict(counts), findings
+
+
+class _Share:
+    """Inputs in a row, and the process that ports them."""
+
+    CONTEXT = multiprocessing.get_context("forkserver")
+
+    def __init__(self, folder: Path, seed: int, first: int, last: int) -> None:
+        self.folder, self.seed, self.index, self.last = folder, seed, first, last
+        self.reading = self.CONTEXT.Value("b", 0)  # whether the HDF5 library is at work
+        self.start()
+
+    def start(self) -> None:
+        """A process for the inputs that are left."""
+        self.pipe, theirs = self.CONTEXT.Pipe(duplex=False)
+        arguments = (self.folder, self.seed, self.index, self.last, theirs, self.reading)
+        self.process = self.CONTEXT.Process(target=work, args=arguments)
+        self.reading.value = 0
+        self.process.start()
+        theirs.close()
+        self.heard = time.monotonic() + STARTING
+
+    def next_outcome(self) -> tuple[int, tuple[str, str]]:
+        """What became of the next input; that it ended the process, if it did."""
+        index = self.index
+        self.index += 1
+        self.heard = time.monotonic()
+        is_last = self.index == self.last
+        try:
+            outcome = self.pipe.recv()
+            if is_last:
+                self.process = None
+        except EOFError:
+            self.process.join()
+            in_library = self.reading.value
+            told = f"exit {self.process.exitcode}"
+            outcome = ("ended in the HDF5 library", "") if in_library else ("findings", told)
+            self.process = None
+            if not is_last:
+                self.start()
+        return index, outcome
+
+    def end_if_it_hangs(self) -> None:
+        """Where no signal reaches the process any more."""
+        patience = READING if self.reading.value else 3 * SECONDS
+        if self.process is not None and time.monotonic() - self.heard > patience:
+            self.process.kill()
 
 
 def _kept(folder: Path, options: argparse.Namespace, index: int, told: str) -> str:
@@ -303,15 +325,7 @@ def input_of(folder: Path, seed: int, index: int) -> tuple[Path, bytes]:
             continue
 
 
-def work(
-    folder: Path,
-    seed: int,
-    first: int,
-    last: int,
-    number: int,
-    outcomes: multiprocessing.Queue,
-    reading: object,
-) -> None:
+def work(folder: Path, seed: int, first: int, last: int, pipe: Connection, reading: object) -> None:
     """Ports the inputs of a share, one after the other."""
     import bz2  # noqa: F401  # what zipfile imports when it needs it
     import lzma  # noqa: F401
@@ -326,7 +340,8 @@ def work(
 
     torch.set_num_threads(1)
     own = Path(tempfile.mkdtemp(dir=folder))
-    load(folder / "vision.h5")  # imports all there is to import
+    for path in folder.glob("*.*"):
+        load(path)  # imports what it needs
     watch = _Watch(own)
     limit = _memory() + BYTES
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
@@ -349,7 +364,7 @@ def work(
         signal.alarm(0)
         if watch.seen:
             outcome, told = "findings", f"it did {watch.seen}"
-        outcomes.put((number, index, outcome, told))
+        pipe.send((outcome, told))
     shutil.rmtree(own)
 
 
@@ -380,6 +395,8 @@ class _Watch:
 
     def hook(self, event: str, arguments: tuple) -> None:
         if self.on:
+            if event == "marshal.loads" and _is_import():
+                return
             is_other = event == "open" and not str(arguments[0]).startswith(
                 (self.folder, sys.prefix)
             )
@@ -393,6 +410,11 @@ class _Watch:
 
     def __exit__(self, *error: object) -> None:
         self.on = False
+
+
+def _is_import() -> bool:
+    """Whether an installed module is being imported."""
+    return sys._getframe(2).f_code.co_filename == "<frozen importlib._bootstrap_external>"
 
 
 def _memory() -> int:
