@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from parity_tests.porting import randomize
 from torchbp.layers import Conv2d
@@ -73,21 +74,30 @@ def wrong_order_after_flatten(port):
         port.scores.weight.copy_(port.scores.weight.flip(1))
 
 
+def wrong_precision(port):
+    class Rounded(type(port.side)):
+        def forward(self, x):
+            return super().forward(x.float().double())
+
+    port.side.__class__ = Rounded
+
+
 WRONG = [
-    (wrong_epsilon, "norm", 3),
-    (wrong_side_of_padding, "stem", 3),
-    (wrong_weight, "side", 3),
-    (wrong_order_after_flatten, "scores", 3),
+    (wrong_epsilon, "norm", "epsilon: Keras has 0.001, the module 1e-05"),
+    (wrong_side_of_padding, "stem", "padding side: the module pads (1, 1) on both sides"),
+    (wrong_weight, "side", "1 of 36 numbers are others"),
+    (wrong_order_after_flatten, "scores", "layout: axis 1 runs backwards"),
+    (wrong_precision, "side", "dtype: they differ by what float32 rounds"),
 ]
 
 
-@pytest.mark.parametrize(("spoil", "layer", "level"), WRONG)
-def test_the_first_wrong_layer_is_named(model, spoil, layer, level):
+@pytest.mark.parametrize(("spoil", "layer", "cause"), WRONG)
+def test_the_first_wrong_layer_is_named_and_the_cause(model, spoil, layer, cause):
     port = from_keras(model, "last")
     spoil(port)
     records = failed(certify(model, port, dtypes=["float64"], levels=[3]))
     assert records[0]["layer"] == layer
-    assert records[0]["level"] == level
+    assert cause in records[0]["cause"]
 
 
 def test_what_only_training_shows_is_found(model):
@@ -96,6 +106,90 @@ def test_what_only_training_shows_is_found(model):
     records = failed(certify(model, port, dtypes=["float64"], levels=[3, 4]))
     assert {(record["level"], record["what"]) for record in records} == {(4, "moving statistics")}
     assert records[0]["layer"] == "norm"
+    assert "momentum: Keras keeps 0.99 of the statistics, the module 0.9" in records[0]["cause"]
+
+
+class OtherGates(nn.LSTM):
+    """An LSTM that someone wrote with its gates in another order."""
+
+    ORDER = (0, 1, 3, 2)
+
+    def forward(self, x):
+        own = [parameter.detach().clone() for parameter in self.parameters()]
+        with torch.no_grad():
+            for parameter, values in zip(self.parameters(), own, strict=True):
+                parameter.copy_(torch.cat([values.chunk(4)[gate] for gate in self.ORDER]))
+            outputs = super().forward(x)
+            for parameter, values in zip(self.parameters(), own, strict=True):
+                parameter.copy_(values)
+        return outputs
+
+
+class ByHand(nn.Module):
+    """What someone might have written for the Keras model of `by_hand`, wrong in one place."""
+
+    def __init__(self, wrong):
+        super().__init__()
+        self.wrong = wrong
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.pool = nn.AvgPool2d(3, 2, 1, count_include_pad=wrong == "pool")
+        self.norm = nn.BatchNorm2d(4, eps=1e-5 if wrong == "norm" else 1e-3)
+        self.hidden = nn.Linear(36, 8)
+        self.act = nn.GELU("tanh" if wrong == "act" else "none")
+        self.out = nn.Linear(8, 2)
+
+    def forward(self, x):
+        x = self.conv(x.movedim(-1, 1))
+        x = self.pool(x if self.wrong == "conv" else x.relu())
+        x = self.norm(x)
+        x = (x.movedim(1, -1) if self.wrong == "hidden" else x).flatten(1)
+        x = self.act(self.hidden(x))
+        return self.out(x).tanh()
+
+
+BY_HAND = {
+    "conv": "relu is missing on the torch side",
+    "pool": "padding: Keras leaves padded cells out of an average",
+    "norm": "epsilon: Keras has 0.001, the module 1e-05",
+    "hidden": "layout: of the flattened 3x3x4 the module has the channels at the other end",
+    "act": "activation variant: Keras computes gelu here",
+}
+
+
+@pytest.mark.parametrize("wrong", [None, *BY_HAND])
+def test_a_module_written_by_hand(keras, wrong):
+    layers = keras.layers
+    image = keras.Input((7, 7, 3))
+    x = layers.Conv2D(4, 3, activation="relu", name="conv")(image)
+    x = layers.AveragePooling2D(3, 2, padding="same", name="pool")(x)
+    x = layers.Flatten(name="flat")(layers.BatchNormalization(name="norm")(x))
+    x = layers.Activation("gelu", name="act")(layers.Dense(8, name="hidden")(x))
+    model = randomize(keras.Model(image, layers.Dense(2, activation="tanh", name="out")(x)))
+    module = ByHand(wrong).double()
+    records = failed(certify(model, module, dtypes=["float64"], levels=[3]))
+    forward = [record for record in records if record["what"] != "weights"]
+    if wrong is None:
+        assert not forward
+    else:
+        assert forward[0]["layer"] == wrong
+        assert BY_HAND[wrong] in forward[0]["cause"]
+
+
+def test_gates_in_another_order(keras):
+    words = keras.Input((5, 3))
+    x = keras.layers.LSTM(4, return_sequences=True, name="lstm")(words)
+    model = randomize(keras.Model(words, keras.layers.Dense(2, name="out")(x)))
+    port = from_keras(model, "last")
+    with torch.no_grad():
+        for parameter in port.lstm.parameters():
+            parameter.copy_(torch.cat([parameter.chunk(4)[i] for i in OtherGates.ORDER]))
+    [weights, *_] = failed(certify(model, port, dtypes=["float64"], levels=[3]))
+    assert "gate order: blocks of rows stand in the order [0, 1, 3, 2]" in weights["cause"]
+    port = from_keras(model, "last")
+    port.lstm.__class__ = type("Other", (OtherGates, type(port.lstm)), {})
+    [output] = failed(certify(model, port, dtypes=["float64"], levels=[3]))
+    assert output["layer"] == "lstm"
+    assert "gate order: the module's gates stand in Keras's places [0, 1, 3, 2]" in output["cause"]
 
 
 def test_a_wrong_converter_cannot_make_a_port_of_a_live_model(model, monkeypatch):

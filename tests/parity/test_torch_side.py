@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from torchbp import Input, Model, layers
 from torchbp.parity import Batch, Case, Head, Pair, Sizes
-from torchbp.parity.diverge import first_shape, first_value
+from torchbp.parity.diverge import first_shape, partings
 from torchbp.parity.optimizers import chapters_optimizers
 from torchbp.parity.torch_side import TorchSide, UnpairedError
 
@@ -183,7 +183,7 @@ THEIRS = {"dense": [torch.ones(2, 4)], "out": [torch.zeros(2, 1)]}
 
 
 def test_sides_with_the_same_values_do_not_part():
-    assert first_value(CASE, THEIRS, values(), 0.0) is None
+    assert not list(partings(CASE, THEIRS, values(), 0.0))
 
 
 @pytest.mark.parametrize(
@@ -196,13 +196,13 @@ def test_sides_with_the_same_values_do_not_part():
     ],
 )
 def test_the_first_layer_with_other_values_is_named(changes, layer, cause):
-    parting = first_value(CASE, THEIRS, values(**changes), 0.0)
+    parting, _ = next(partings(CASE, THEIRS, values(**changes), 0.0))
     assert (parting.layer, parting.cause) == (layer, cause)
 
 
 def test_values_come_before_shapes_in_later_layers():
     ours = values(relu=[torch.zeros(2, 4)], y=[torch.zeros(2, 2)])
-    assert first_value(CASE, THEIRS, ours, 0.0).layer == "dense"
+    assert next(partings(CASE, THEIRS, ours, 0.0))[0].layer == "dense"
     assert first_shape(CASE, THEIRS, ours).layer == "out"
 
 
@@ -219,8 +219,8 @@ def test_a_forgotten_activation_is_recognised(name):
     theirs = {"dense": [activated], "out": [torch.zeros(2, 1)]}
     ours = values(hidden=[scores])
     del ours["relu"]
-    parting = first_value(CASE, theirs, ours, 1e-6)
-    assert (parting.layer, parting.cause) == ("dense", f"{name} is missing on the torch side")
+    [(parting, lacks)] = partings(CASE, theirs, ours, 1e-6)
+    assert (parting.layer, lacks) == ("dense", name)
 
 
 def test_values_are_compared_in_keras_order():
@@ -228,4 +228,4 @@ def test_values_are_compared_in_keras_order():
     case = replace(CASE, pairs=pairs)
     signal = torch.arange(6.0).view(1, 2, 3)
     theirs = {"conv": [signal.transpose(1, 2)]}
-    assert first_value(case, theirs, {"conv": [signal]}, 0.0) is None
+    assert not list(partings(case, theirs, {"conv": [signal]}, 0.0))

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
 from torch import Tensor
 
-from torchbp.parity.case import Batch, Case, Sizes
+from torchbp.parity.case import Arrays, Batch, Case, Pair, Sizes
+from torchbp.parity.cause import activated, activation_between, changes, rounding
 from torchbp.parity.compare import Measure, worst
-from torchbp.parity.diverge import Parting, first_value
+from torchbp.parity.diverge import Parting, agree, partings, values_of, with_values
 from torchbp.parity.keras_side import KerasSide
 from torchbp.parity.torch_side import TorchSide
 
@@ -142,9 +145,66 @@ class Halves:
         self.torch.load(self.weights)
 
     def parting(self, training: bool, bound: float) -> Parting | None:
-        """The first layer at which the two part, even if the torch half cannot finish."""
+        """The first layer at which the two part, even if the torch half cannot finish, and why."""
         self.reset()
         inputs = self.batches(1)[0].inputs
-        theirs = self.keras.values(inputs, training)
-        ours, _ = self.torch.values(inputs, training)
-        return first_value(self.case, theirs, ours, bound)
+        search = _Search(self, inputs, training, bound)
+        return search.first()
+
+
+class _Search:
+    """Looks for the layer at which two halves part, and for the reason."""
+
+    def __init__(self, halves: Halves, inputs: Arrays, training: bool, bound: float) -> None:
+        self.halves, self.case = halves, halves.case
+        self.inputs, self.training, self.bound = inputs, training, bound
+        self.theirs = halves.keras.values(inputs, training)
+        self.pairs = {pair.keras: pair for pair in self.case.pairs}
+
+    def first(self) -> Parting | None:
+        """The first layer that parts, and why."""
+        for parting, lacks in partings(self.case, self.theirs, self._values(), self.bound):
+            if parting.cause:
+                return parting
+            if lacks is None:
+                return replace(parting, cause=self._cause(self.pairs[parting.layer]))
+            if self._is_missing(self.pairs[parting.layer], lacks):
+                return replace(parting, cause=f"{lacks} is missing on the torch side")
+        return None
+
+    def _values(self) -> dict[str, list[Tensor]]:
+        return self.halves.torch.values(self.inputs, self.training)[0]
+
+    def _agrees(self, pair: Pair) -> bool:
+        found = values_of(pair, self._values()) or []
+        return agree(found, self.theirs[pair.keras], self.bound)
+
+    def _is_missing(self, pair: Pair, activation: str) -> bool:
+        """Whether an activation is missing after a module: with it, what comes after agrees.
+
+        A module may give its value before the activation that the torch model applies to it.
+        """
+        module = self.halves.torch.module(pair)
+        known = with_values(self.case, self.theirs, self._values())
+        after = [self.pairs[name] for name in self.halves.keras.next_of(pair.keras, known)]
+        if module is None or not after:
+            return True
+        if any(map(self._agrees, after)):
+            return False
+        with activated(module, activation):
+            return any(map(self._agrees, after))
+
+    def _cause(self, pair: Pair) -> str:
+        """Why a layer's values differ, in words; empty if no change that is tried mends them."""
+        module = self.halves.torch.module(pair)
+        if module is not None:
+            for text, change in changes(module, *self.halves.keras.described(pair)):
+                with suppress(Exception), change:  # a change that the module cannot take
+                    if self._agrees(pair):
+                        return text
+        values, expected = self._values(), self.theirs[pair.keras][0]
+        before, found = values_of(replace(pair, value=None), values), values_of(pair, values)
+        variant = activation_between(before[0], expected, self.bound) if before else None
+        if variant is not None:
+            return f"activation variant: Keras computes {variant} here"
+        return rounding(found[0], expected) if found else ""

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from torchbp.parity.case import Case, Pair
+from torchbp.parity.cause import activation_between
 from torchbp.parity.compare import relative_error
 
 Values = dict[str, list[Tensor]]
-
-# What a torch layer may lack: applied to its value, it gives Keras's.
-_FORGOTTEN: dict[str, Callable[[Tensor], Tensor]] = {
-    "relu": F.relu,
-    "tanh": torch.tanh,
-    "sigmoid": torch.sigmoid,
-    "softmax": lambda x: x.softmax(-1),
-}
 
 
 @dataclass(frozen=True)
@@ -53,16 +44,41 @@ def first_shape(case: Case, keras: Values, torch_: Values) -> Parting | None:
     return None
 
 
-def first_value(case: Case, keras: Values, torch_: Values, bound: float) -> Parting | None:
-    """The first layer whose values are further apart than `bound`."""
+def partings(
+    case: Case, keras: Values, torch_: Values, bound: float
+) -> Iterator[tuple[Parting, str | None]]:
+    """The layers whose values are further apart than `bound`, in the order of computation.
+
+    Args:
+        case: the case.
+        keras: the values of Keras's layers.
+        torch_: those of the torch side's modules and nodes.
+        bound: how far apart values may be.
+
+    Yields:
+        Each layer, and the activation that makes its values Keras's, if one does: the torch model
+        lacks it, or applies it to what the module gives.
+    """
     other_shape = first_shape(case, keras, torch_)
     for pair, ours, theirs in _matched(case, keras, torch_):
         if other_shape and other_shape.layer == pair.keras:
-            return other_shape
-        for value, expected in zip(ours or [], theirs, strict=True):
-            if not relative_error(value, expected) <= bound:
-                return Parting(pair.keras, pair.torch, _guess(value, expected, bound))
-    return None
+            yield other_shape, None
+        elif not agree(ours or [], theirs, bound):
+            lacks = activation_between(ours[0], theirs[0], bound) if ours else None
+            yield Parting(pair.keras, pair.torch), lacks
+
+
+def with_values(case: Case, keras: Values, torch_: Values) -> set[str]:
+    """The Keras layers that have values on both sides."""
+    return {pair.keras for pair, ours, _ in _matched(case, keras, torch_) if ours}
+
+
+def agree(ours: Sequence[Tensor], theirs: Sequence[Tensor], bound: float) -> bool:
+    """Whether values are as many and as large, and no further apart than `bound`."""
+    return len(ours) == len(theirs) and all(
+        value.shape == expected.shape and relative_error(value, expected) <= bound
+        for value, expected in zip(ours, theirs, strict=True)
+    )
 
 
 def _matched(
@@ -70,11 +86,11 @@ def _matched(
 ) -> Iterator[tuple[Pair, list[Tensor] | None, list[Tensor]]]:
     for pair in case.pairs:
         if pair.keras in keras:  # layers of a model inside show no values of their own
-            yield pair, _values_of(pair, torch_), keras[pair.keras]
+            yield pair, values_of(pair, torch_), keras[pair.keras]
 
 
-def _values_of(pair: Pair, values: Values) -> list[Tensor] | None:
-    """The torch values of a pair; those of the module where the model lacks the named ones."""
+def values_of(pair: Pair, values: Values) -> list[Tensor] | None:
+    """The torch values of a pair in Keras's order of axes; the module's where no named ones are."""
     if pair.values and all(name in values for name in pair.values):
         found: Sequence[Tensor] = [value for name in pair.values for value in values[name]]
     elif pair.torch in values:
@@ -82,10 +98,3 @@ def _values_of(pair: Pair, values: Values) -> list[Tensor] | None:
     else:
         return None
     return [v.permute(pair.axes) if pair.axes and len(pair.axes) == v.ndim else v for v in found]
-
-
-def _guess(value: Tensor, expected: Tensor, bound: float) -> str:
-    for name, function in _FORGOTTEN.items():
-        if value.ndim and relative_error(function(value), expected) <= bound:
-            return f"{name} is missing on the torch side"
-    return ""

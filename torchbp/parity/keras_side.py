@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -163,6 +163,31 @@ class KerasSide:
         inside = keras.Model(self.model.inputs, every_output)
         values = iter(_flat(inside(self._flat_inputs(inputs), training=training)))
         return {name: [_tensor(next(values)) for _ in found] for name, found in outputs.items()}
+
+    def next_of(self, name: str, known: Collection[str]) -> list[str]:
+        """The nearest known layers that compute with what a layer gives."""
+        after: dict[str, list[str]] = {}
+        for other, nodes in nodes_of(self.model).items():
+            for parent in (parent for node in nodes for parent in node.parent_nodes):
+                after.setdefault(parent.operation.name, []).append(other)
+        found, look_at = [], list(after.get(name, ()))
+        while look_at:
+            other = look_at.pop(0)
+            if other in known:
+                found.append(other)
+            else:
+                look_at += after.get(other, ())
+        return found
+
+    def described(self, pair: Pair) -> tuple[dict[str, Any], tuple[int, ...] | None]:
+        """A layer's configuration, and the shape of what it gets flattened, if it does."""
+        config = self._by_path[pair.keras].get_config() if pair.keras in self._by_path else {}
+        parents = [p for n in nodes_of(self.model).get(pair.keras, ()) for p in n.parent_nodes]
+        while parents and type(parents[0].operation).__name__ in ("Dropout", "Activation", "ReLU"):
+            parents = parents[0].parent_nodes
+        if parents and type(parents[0].operation).__name__ == "Flatten":
+            return config, tuple(parents[0].input_tensors[0].shape[1:])
+        return config, None
 
     # Loss, gradients, training
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from torchbp.parity import tolerances
 from torchbp.parity.bench import Bench, Halves, Record
+from torchbp.parity.cause import of_momentum, of_weights
 from torchbp.parity.compare import (
     Measure,
     cosine_distance,
@@ -87,7 +88,10 @@ def forward(bench: Bench) -> Iterator[Record]:
     halves = bench.halves(3)
     if bench.case.own_weights:
         tensors = halves.torch.weights(), halves.weights
-        yield bench.compared(3, "weights", tensors, difference, tolerances.EXACT.of(bench.dtype))
+        record = bench.compared(3, "weights", tensors, difference, tolerances.EXACT.of(bench.dtype))
+        if "weight" in record:
+            record["cause"] = of_weights(*(side[record["weight"]] for side in tensors))
+        yield record
     yield from _outputs(bench, 3, halves, training=False)
 
 
@@ -100,7 +104,18 @@ def training_forward(bench: Bench) -> Iterator[Record]:
         theirs, ours = halves.keras.weights(), halves.torch.weights()
         tensors = {n: ours[n] for n in moving}, {n: theirs[n] for n in moving}
         bound = tolerances.STATISTICS.of(bench.dtype)
-        yield bench.compared(4, "moving statistics", tensors, relative_error, bound)
+        record = bench.compared(4, "moving statistics", tensors, relative_error, bound)
+        yield record | _momentum(halves, record)
+
+
+def _momentum(halves: Halves, record: Record) -> Record:
+    """The cause of a failing record of moving statistics, if it is the momentum."""
+    pair = next((pair for pair in halves.case.pairs if pair.keras == record.get("layer")), None)
+    module = halves.torch.module(pair) if pair else None
+    if pair is None or module is None:
+        return {}
+    cause = of_momentum(module, halves.keras.described(pair)[0])
+    return {"cause": cause} if cause else {}
 
 
 def gradients(bench: Bench) -> Iterator[Record]:

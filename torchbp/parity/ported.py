@@ -232,7 +232,8 @@ def _pairs(built: Built) -> Iterator[Pair]:
             continue
         values, nodes = zip(*plain, strict=True) if plain else ((), ())
         axes = _axes(values[0]) if values else None
-        yield Pair(layer.name, layer.module, layer.weights or None, nodes or None, axes)
+        module = layer.module or layer.name  # as a module of another's making may have it
+        yield Pair(layer.name, module, layer.weights or None, nodes or None, axes)
 
 
 def _values_of(built: Built, path: tuple[str, ...]) -> list[tuple[Any, Value]]:

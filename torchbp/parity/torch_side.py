@@ -237,6 +237,10 @@ class TorchSide:
             )
         return module
 
+    def module(self, pair: Pair) -> nn.Module | None:
+        """The module of a pair, if the model has it."""
+        return self._modules().get(pair.torch)
+
     def _pairs_with_weights(self) -> list[Pair]:
         return [pair for pair in self.case.pairs if pair.kind is not None]
 

@@ -25,6 +25,11 @@ class Place(NamedTuple):
     kind: Kind
 
 
+def is_application(network: nn.Module) -> bool:
+    """Whether the places of a network's layers are known."""
+    return isinstance(network, tuple(_PLACES))
+
+
 def layer_places(network: nn.Module) -> dict[str, Place]:
     """The place of every layer with weights, by its name in Keras, in the order of computation.
 

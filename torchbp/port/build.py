@@ -34,6 +34,7 @@ class Built:
     """A model that was built.
 
     Args:
+        architecture: what it was built from.
         model: without data in its weights, on the meta device.
         layers: the layers, those of nested models too, by their paths.
         inputs: the symbolic inputs by the names of Keras's input layers, in the order of the
@@ -48,6 +49,7 @@ class Built:
         dtype: of the weights.
     """
 
+    architecture: Architecture
     model: Model
     layers: dict[Path, Layer]
     inputs: dict[str, Any]
@@ -102,6 +104,7 @@ def build(
     if builder.refusals or graph is None:
         raise _refused(architecture.name, builder.refusals)
     return Built(
+        architecture,
         graph.model,
         builder.layers,
         graph.inputs,

@@ -10,13 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from torchbp.errors import DataError
 from torchbp.graph import Model
 from torchbp.port.architecture import architecture_of, read_architecture
 from torchbp.port.build import Built, Channels, build
 from torchbp.port.check import check_port
 from torchbp.port.isolated import read_saved
-from torchbp.port.ported import PortedLayer, keep_layers, keras_arrays, named, tensors_of
+from torchbp.port.ported import PortedLayer, keep_layers, keras_arrays, state_of
 from torchbp.port.saved import by_layer
 from torchbp.port.weight_rules import rules_of
 
@@ -118,24 +117,13 @@ def fill(built: Built, arrays: Mapping[tuple[str, ...], Any], where: str) -> Non
         )
         for path, layer in built.layers.items()
     )
-    homeless = {path: arrays[path] for path in arrays if modules.get(path) is None}
-    if homeless:
-        raise DataError(
-            f"{where}: expected weights of the model's layers, got some of {named(homeless)}.\n"
-            "  To mend it: take the weights of the same model."
-        )
     built.model.to(built.dtype)
-    state: dict[str, Tensor] = {}
-    for layer in layers:
-        module = modules[layer.path]
-        if module is not None:
-            tensors = tensors_of(layer, module, arrays.get(layer.path, []), where)
-            state |= {f"{layer.module}.{name}": tensor for name, tensor in tensors.items()}
+    state = state_of(layers, modules, arrays, where)
     for name, buffer in built.model.named_buffers():
         if name not in state and buffer.is_meta:  # what Keras does not have starts from zero
             state[name] = torch.zeros(buffer.shape, dtype=buffer.dtype)
     _assign(built.model, state)
-    keep_layers(built.model, layers, is_masked=built.is_masked)
+    keep_layers(built.model, layers, built.architecture, is_masked=built.is_masked)
 
 
 def _assign(model: nn.Module, state: Mapping[str, Tensor]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from torchbp.errors import DataError, ShapeError
 from torchbp.graph import Model
+from torchbp.port.architecture import Architecture
 from torchbp.port.config import UnsupportedError
 from torchbp.port.registry import Weights
 from torchbp.port.weight_rules import NO_RULES, WeightRules
@@ -18,6 +19,7 @@ from torchbp.port.weight_rules import NO_RULES, WeightRules
 Path = tuple[str, ...]
 _ATTRIBUTE = "_ported_layers"
 _MASKED = "_has_masked_outputs"
+_ARCHITECTURE = "_keras_architecture"
 
 
 @dataclass(frozen=True)
@@ -53,9 +55,16 @@ class PortedLayer:
         return sum(len(weights.names) for weights in self.weights)
 
 
-def keep_layers(model: Model, layers: tuple[PortedLayer, ...], *, is_masked: bool = False) -> None:
-    """Notes in a model which layers it was made of, and whether an output has a mask."""
+def keep_layers(
+    model: Model,
+    layers: tuple[PortedLayer, ...],
+    architecture: Architecture,
+    *,
+    is_masked: bool = False,
+) -> None:
+    """Notes in a model what it was made of, and whether an output has a mask."""
     setattr(model, _ATTRIBUTE, layers)
+    setattr(model, _ARCHITECTURE, architecture)
     setattr(model, _MASKED, is_masked)
 
 
@@ -72,6 +81,11 @@ def ported_layers(model: nn.Module) -> tuple[PortedLayer, ...]:
             "  To mend it: give what load() or from_keras() returned, or a copy of it."
         )
     return tuple(layers)
+
+
+def architecture_of_port(model: nn.Module) -> Architecture | None:
+    """The Keras model that a model was made of; None if it was not ported."""
+    return getattr(model, _ARCHITECTURE, None)
 
 
 def has_masked_outputs(model: nn.Module) -> bool:
@@ -123,6 +137,39 @@ def tensors_of(layer: PortedLayer, module: nn.Module, arrays: Any, where: str) -
     if missing:
         raise _misfit(where, layer, f"arrays for {sorted(missing)}", "none")
     return {name: tensor.to(own[name].dtype).contiguous() for name, tensor in found.items()}
+
+
+def state_of(
+    layers: Iterable[PortedLayer],
+    modules: Mapping[Path, nn.Module | None],
+    arrays: Mapping[Path, Any],
+    where: str,
+) -> dict[str, Tensor]:
+    """The arrays of all layers as tensors under the model's names.
+
+    Args:
+        layers: the model's.
+        modules: those of the layers, by the layers' paths.
+        arrays: Keras's, by the layers' paths.
+        where: what an error calls the source.
+
+    Raises:
+        DataError: arrays of layers that the model does not have, or that have no weights.
+        ShapeError: arrays of other shapes.
+    """
+    homeless = [path for path in arrays if modules.get(path) is None]
+    if homeless:
+        raise DataError(
+            f"{where}: expected weights of the model's layers, got some of {named(homeless)}.\n"
+            "  To mend it: take the weights of the same model."
+        )
+    state: dict[str, Tensor] = {}
+    for layer in layers:
+        module = modules.get(layer.path)
+        if module is not None:
+            tensors = tensors_of(layer, module, arrays.get(layer.path, []), where)
+            state |= {f"{layer.module}.{name}": tensor for name, tensor in tensors.items()}
+    return state
 
 
 def arrays_of(layer: PortedLayer, module: nn.Module) -> list[Any]:
@@ -220,7 +267,7 @@ def _layers_with_weights(model: Any, path: Path) -> Iterator[tuple[Path, Any]]:
             yield own, layer
 
 
-def named(layers: Mapping[Path, Any]) -> str:
+def named(layers: Iterable[Path]) -> str:
     """A few of the layers, for an error."""
     names = ["/".join(path) for path in layers]
     return ", ".join(names[:5]) + (f" and {len(names) - 5} others" if len(names) > 5 else "")
