@@ -25,6 +25,7 @@ from rich.console import Console
 ROOT = Path(__file__).parents[1]
 SIZES = {"Xception": 71, "InceptionV3": 75, "InceptionResNetV2": 75}  # the others take 32 or 64
 LARGEST = 60_000_000  # parameters that are still trained here
+HUGE = 200_000_000  # of which a small machine cannot hold the copies that the way back needs
 CHAPTER = {
     "chapter: sequential": "sequential_vs_functional:build_sequential",
     "chapter: functional": "sequential_vs_functional:build",
@@ -110,7 +111,9 @@ def build(name: str):
         made = getattr(importlib.import_module(f"keras_ref.{module}"), function)(**smaller)
         return randomize(made)
     maker = getattr(keras.applications, name)
-    size = SIZES.get(name, 64 if "ResNet" in name or "Mobile" in name else 32)
+    # training with BatchNorm over the 1x1 maps of a few images is more rounding than anything else
+    normalised = any(word in name for word in ("ResNet", "Mobile", "DenseNet", "Efficient"))
+    size = SIZES.get(name, 64 if normalised else 32)
     return randomize(maker(weights=None, input_shape=(size, size, 3)))
 
 
@@ -136,6 +139,8 @@ def measure(name: str) -> dict:
         row["keras_seconds"] = round(load_seconds, 2)
         del port, model
         levels = None if row["parameters"] <= LARGEST else [1, 2, 3, 7]
+        if row["parameters"] > HUGE:
+            levels = [1, 2, 3]
         records = certify(path, dtypes=["float64"], levels=levels)
     forward = [r["value"] for r in records if r["level"] == 3 and r["what"].startswith("output")]
     wrong = sorted({record["level"] for record in records if not record["ok"]})
@@ -184,7 +189,7 @@ def write(rows: list[dict], out: Path) -> None:
         "beside Keras on TensorFlow. Made by `make corpus`; what the levels are, "
         "[porting.md](../porting.md) says. The error is max|a - b| / max|b| of the outputs in "
         "inference. Models of more than 60 million parameters are not trained here, nor are those "
-        "that draw random numbers in training.",
+        "that draw random numbers in training; of more than 200 million the way back is left out.",
         "",
         "| model | layers | parameters | port s | Keras s | forward error | levels passed |",
         "|---|---:|---:|---:|---:|---:|---|",

@@ -228,7 +228,7 @@ def squeeze_and_excite():
     x = L.Conv2D(8, 3, padding="same", activation="silu")(image)
     s = L.GlobalAveragePooling2D(keepdims=True)(x)
     s = L.Conv2D(8, 1, activation="hard_sigmoid")(L.Conv2D(2, 1, activation="relu6")(s))
-    x = L.Multiply()([x, s])
+    x = L.Dropout(0.3, noise_shape=(None, 1, 1, 1))(L.Multiply()([x, s]))
     return keras.Model(image, L.Dense(3)(L.Flatten()(x)))
 
 
@@ -239,6 +239,17 @@ def preprocessed():
     x = L.Rescaling([0.1, 1 / 3, 0.7])(x)
     x = L.Conv2D(8, 3, padding="same", activation="relu")(L.Normalization()(x))
     return keras.Model(image, L.Dense(3)(L.GlobalAveragePooling2D()(x)))
+
+
+def nested_text():
+    ids = keras.Input((6,), dtype="int32")
+    encoder = keras.Model(ids, L.Dense(5)(L.Embedding(9, 4, mask_zero=True)(ids)), name="encoder")
+    steps = [keras.Input((6, 5)), L.LSTM(4, return_sequences=True), L.LayerNormalization()]
+    mixer = keras.Sequential(steps, name="mixer")
+    words = keras.Input((6,), dtype="int32", name="words")
+    x = mixer(encoder(words))
+    scores = {"tags": L.Dense(3)(x), "topic": L.Dense(2)(L.GlobalAveragePooling1D()(x))}
+    return keras.Model(words, scores)
 
 
 STYLES = ELEVEN | {
@@ -254,4 +265,5 @@ STYLES = ELEVEN | {
     "vision transformer": vision_transformer,
     "squeeze and excite": squeeze_and_excite,
     "preprocessed": preprocessed,
+    "nested text": nested_text,
 }

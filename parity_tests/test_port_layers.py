@@ -321,3 +321,19 @@ def test_a_layer_in_two_models_is_refused(keras, suffix, tmp_path):
         model.save(tmp_path / "model.keras")
         with pytest.raises(ValueError, match="both"):
             load(tmp_path / "model.keras")
+
+
+@pytest.mark.parametrize("suffix", ["keras", None])
+def test_outputs_of_a_nested_model_are_found_by_their_names(keras, suffix, tmp_path):
+    inputs = keras.Input((4,))
+    heads = {name: keras.layers.Dense(3, name=name)(inputs) for name in ("last", "first", "middle")}
+    inner = keras.Model(inputs, {name: [y, -y] for name, y in heads.items()}, name="inner")
+    outer = keras.Input((4,))
+    found = inner(outer)
+    outputs = found["last"][1] + 2.0 * found["first"][0] + 3.0 * found["middle"][1]
+    model = randomize(keras.Model(outer, outputs))
+    ported = None
+    if suffix:
+        model.save(tmp_path / "model.keras")
+        ported = load(tmp_path / "model.keras", "last")
+    check(model, normal(3, 4), ported=ported)

@@ -250,11 +250,69 @@ def test_a_mask_that_comes_out_of_a_model_may_be_dropped(keras):
     check(with_a_masked_encoder(keras, lambda of: of.Dense(2)), IDS)
 
 
-@pytest.mark.parametrize("name", ["GlobalAveragePooling1D", "LSTM", "Masked"])
-def test_a_mask_that_comes_out_of_a_model_is_refused_where_it_counts(keras, name):
-    if name == "Masked":
-        model = with_a_masked_encoder(keras, lambda of: lambda x: of.Multiply()([x, x]))
-    else:
-        options = {"units": 2} if name == "LSTM" else {}
-        model = with_a_masked_encoder(keras, lambda of: getattr(of, name)(**options))
-    refused(keras, model, "comes out of a model")
+AFTER = {
+    "pooled": lambda of, x: of.GlobalAveragePooling1D()(x),
+    "recurrent": lambda of, x: of.LSTM(2)(x),
+    "merged": lambda of, x: of.GlobalAveragePooling1D()(of.Multiply()([x, x])),
+    "named": lambda of, x: of.GRU(2, return_sequences=True)(x, mask=None),
+}
+
+
+@pytest.mark.parametrize("name", AFTER)
+def test_a_mask_comes_out_of_a_model(keras, name):
+    port = check(with_a_masked_encoder(keras, lambda of: lambda x: AFTER[name](of, x)), IDS)
+    assert not [key for key in port.state_dict() if "mask" in key]
+
+
+@pytest.mark.parametrize("passing", [True, False])
+def test_a_mask_goes_into_a_model_and_comes_out(keras, passing):
+    of, given = keras.layers, keras.Input((5, 4))
+    x = of.LSTM(3, return_sequences=True)(of.Dense(4)(given))
+    if not passing:
+        x = of.Conv1D(3, 2, padding="same")(x)
+    inner = keras.Model(given, x, name="inner")
+    outer, x = words(keras)
+    x = of.GlobalAveragePooling1D()(inner(of.Dense(4)(inner(x))) if passing else inner(x))
+    check(randomize(keras.Model(outer, x)), IDS)
+
+
+def test_masks_go_through_models_of_several_inputs(keras):
+    of = keras.layers
+    left, right = keras.Input((5, 4), name="left"), keras.Input((5, 4), name="right")
+    both = {"sum": of.Add()([left, right]), "last": of.GRU(3)(right)}
+    inner = keras.Model({"a": left, "b": right}, both, name="inner")
+    outer, x = words(keras)
+    plain = keras.Input((5, 4))
+    found = inner({"b": x, "a": plain})
+    model = keras.Model([outer, plain], [of.GlobalAveragePooling1D()(found["sum"]), found["last"]])
+    check(randomize(model), IDS, normal(len(IDS), 5, 4))
+
+
+def test_masks_go_through_a_chain_in_a_model_in_a_model(keras):
+    of = keras.layers
+    chain = [
+        keras.Input((None, 4)),
+        of.Dense(3),
+        of.Dropout(0.0),
+        of.LSTM(3, return_sequences=True),
+    ]
+    inner = keras.Input((None,), dtype="int32")
+    x = keras.Sequential(chain, name="chain")(of.Embedding(7, 4, mask_zero=True)(inner))
+    encoder = keras.Model(inner, x, name="encoder")
+    outer = keras.Input((None,), dtype="int32")
+    check(randomize(keras.Model(outer, of.GRU(2)(encoder(outer)))), IDS)
+
+
+def test_a_mask_that_attention_within_a_model_takes_off_is_refused(keras):
+    of, given = keras.layers, keras.Input((5, 4))
+    inner = keras.Model(given, of.MultiHeadAttention(1, 2)(given, given), name="inner")
+    outer, x = words(keras)
+    refused(keras, keras.Model(outer, inner(x)), "goes into a model within the model")
+
+
+def test_calls_of_one_model_with_a_mask_and_without_are_refused(keras):
+    of, given = keras.layers, keras.Input((5, 4))
+    inner = keras.Model(given, of.GRU(2)(given), name="inner")
+    outer, x = words(keras)
+    plain = keras.Input((5, 4))
+    refused(keras, keras.Model([outer, plain], inner(x) + inner(plain)), "with masks and without")

@@ -61,14 +61,14 @@ class Head:
 
     Args:
         name: the output's name, on both sides.
-        loss: Keras's name of the loss.
+        loss: Keras's name of the loss, or one of its losses.
         criterion: the same loss in torch, called with (output, target).
         weight: its share in the total loss.
         axes: order of the torch output's dimensions that gives the Keras output's.
     """
 
     name: str
-    loss: str
+    loss: Any
     criterion: nn.Module
     weight: float = 1.0
     axes: tuple[int, ...] | None = None

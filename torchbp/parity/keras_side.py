@@ -373,7 +373,7 @@ def _depthwise_kernels(model: Any) -> list[Any]:
 def _turn_dropout_off(model: Any) -> None:
     for layer in _layers_by_path(model).values():
         holder = getattr(layer, "cell", layer)  # a recurrent layer's rates are its cell's
-        for rate in ("rate", "dropout", "recurrent_dropout"):
+        for rate in ("rate", "dropout", "recurrent_dropout", "drop_path_rate"):
             if isinstance(getattr(holder, rate, None), float | int):
                 with suppress(AttributeError):  # an attention's is its dropout layer's
                     setattr(holder, rate, 0.0)

@@ -216,8 +216,20 @@ def _heads(built: Built, count: int) -> Iterator[Head]:
     names = list(built.model.output_names)
     if isinstance(outputs, dict):
         names = sorted(names)  # as Keras orders them
+    loss = _mean_square_of_all() if built.is_masked else "mse"
     for number in range(count):
-        yield Head(names[number], "mse", nn.MSELoss())
+        yield Head(names[number], loss, nn.MSELoss())
+
+
+def _mean_square_of_all() -> Any:
+    """Keras's mean square without the weights that it gives the steps of an output with a mask."""
+    import keras
+
+    class MeanSquareOfAll(keras.losses.Loss):  # type: ignore[misc]  # keras is untyped
+        def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+            return keras.ops.mean(keras.ops.square(y_pred - y_true))
+
+    return MeanSquareOfAll()
 
 
 def _pairs(built: Built) -> Iterator[Pair]:

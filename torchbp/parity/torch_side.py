@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from torchbp.errors import DataError
 from torchbp.graph import Model
+from torchbp.layers import SharedDropout
 from torchbp.optim import per_lookup_squares
 from torchbp.parity.case import Arrays, Batch, Case, Pair, Sizes
 from torchbp.parity.optimizers import OptimizerPair, Rounding
@@ -331,7 +332,7 @@ def _is_plain_tuple(outputs: Any) -> bool:
 
 def _turn_dropout_off(model: nn.Module) -> None:
     for module in model.modules():
-        if isinstance(module, nn.modules.dropout._DropoutNd):
+        if isinstance(module, nn.modules.dropout._DropoutNd | SharedDropout):
             module.p = 0.0
         for rate in ("dropout", "recurrent_dropout"):
             if isinstance(getattr(module, rate, None), float):

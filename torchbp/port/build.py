@@ -14,15 +14,16 @@ from torchbp.errors import DataError
 from torchbp.graph import Input, Model, call
 from torchbp.graph.lower import lower
 from torchbp.graph.names import CODE_NAMES, Taken
-from torchbp.graph.structure import leaves, map_leaves
+from torchbp.graph.structure import map_leaves
 from torchbp.port import converters as _converters  # noqa: F401  # registers Keras's layers
 from torchbp.port.architecture import Architecture, LayerSpec, Source, sources_in
 from torchbp.port.config import UnsupportedError, is_telling
 from torchbp.port.converters.preprocessing import TRAINING_BY_DEFAULT
+from torchbp.port.nested_masks import NestedMasks, masks_of_outputs
 from torchbp.port.registry import OPERATIONS, Converter, Layer, converter_of
 from torchbp.port.saved import layer_paths
 from torchbp.port.stripped_masks import TAKES_MASKS_OFF, check_taken_off
-from torchbp.port.values import LostMask, Value
+from torchbp.port.values import Value
 from torchbp.port.weight_rules import rules_of
 
 Channels = Literal["first", "last"]
@@ -113,7 +114,7 @@ def build(
         graph.moves,
         builder.dtype(),
         tuple(layer_paths(architecture)),
-        any(graph.masked),
+        any(place is not None for place in graph.masks.places),
     )
 
 
@@ -124,7 +125,8 @@ class _Graph:
     values: dict[tuple[Path, int, int], Value]
     results: Any
     moves: bool
-    masked: list[bool]  # which of the results have a mask
+    masks: NestedMasks
+    given_masks: tuple[bool, ...]  # which of the inputs bring one
 
 
 @dataclass
@@ -143,10 +145,16 @@ class _Builder:
         known = self.dtypes - {"any"} or self.input_dtypes
         return torch.float64 if "float64" in known else torch.float32
 
-    def graph(self, architecture: Architecture, path: Path, trainable: bool) -> _Graph | None:
+    def graph(
+        self,
+        architecture: Architecture,
+        path: Path,
+        trainable: bool,
+        given_masks: tuple[bool, ...] = (),
+    ) -> _Graph | None:
         """The graph of a model; None if something in it cannot be ported."""
         num_refused = len(self.refusals)
-        flow = _Flow(self, architecture, path, trainable and architecture.trainable)
+        flow = _Flow(self, architecture, path, trainable and architecture.trainable, given_masks)
         flow.run()
         if len(self.refusals) > num_refused:
             return None
@@ -167,9 +175,15 @@ class _Flow:
         architecture: Architecture,
         path: Path,
         trainable: bool,
+        given_masks: tuple[bool, ...],
     ) -> None:
         self.builder, self.architecture, self.path = builder, architecture, path
-        self.trainable = trainable
+        self.trainable, self.given_masks = trainable, given_masks
+        ends = sources_in(architecture.inputs)
+        self.brings_mask = {
+            source.layer for source, brings in zip(ends, given_masks, strict=False) if brings
+        }
+        self.masks: dict[str, Any] = {}
         self.values: dict[Source, Value | None] = {}
         self.inputs: dict[str, Any] = {}
         self.layers: dict[str, Layer] = {}
@@ -201,13 +215,25 @@ class _Flow:
             given: Any = {
                 names.free(_identifier(key)): self.inputs[s.layer] for key, s in inputs.items()
             }
+            given |= {f"{name}_mask": mask for name, mask in self.masks.items()}
         else:
-            given = list(by_name.values())
+            given = [*by_name.values(), *self.masks.values()]
         name = self.names.free(_identifier(self.architecture.name)) if self.path else None
         model = Model(given, outputs, name=name)
-        ends = sources_in(self.architecture.outputs)
-        masked = [self.value(source).mask is not None for source in ends]
-        return _Graph(model, by_name, self.calls, outputs, self.moves, masked)
+        return _Graph(
+            model,
+            by_name,
+            self.calls,
+            outputs,
+            self.moves,
+            self.masks_of_outputs([*by_name.values(), *self.masks.values()]),
+            self.given_masks,
+        )
+
+    def masks_of_outputs(self, tensors: list[Any]) -> NestedMasks:
+        masks = [self.value(source).mask for source in sources_in(self.architecture.outputs)]
+        name = self.names.free(_identifier(f"{self.architecture.name}_mask"))
+        return masks_of_outputs(tensors, masks, name)
 
     def value(self, source: Source) -> Value:
         value = self.values.get(source)
@@ -229,7 +255,12 @@ class _Flow:
         name = self.input_names.free(_identifier(spec.name))
         tensor = Input(sizes, dtype, name)
         self.inputs[spec.name] = tensor
-        self.values[Source(spec.name, 0, 0)] = Value(tensor, channels_at_1=moves)
+        value = Value(tensor, channels_at_1=moves)
+        if spec.name in self.brings_mask:
+            mask = Input(list(value.shape[1:2]), torch.bool, self.input_names.free(f"{name}_mask"))
+            self.masks[name] = mask
+            value = value.masked(mask)
+        self.values[Source(spec.name, 0, 0)] = value
 
     def check(self, spec: LayerSpec) -> None:
         """Refuses what cannot be known, whatever it is called with."""
@@ -320,33 +351,54 @@ class _Flow:
 
     def nested_result(self, spec: LayerSpec, args: list[Any], kwargs: dict[str, Any]) -> Any:
         assert spec.model is not None
-        path = (*self.path, spec.name)
-        if path not in self.builder.nested:
-            self.builder.nested[path] = self.builder.graph(spec.model, path, self.trainable)
-        graph = self.builder.nested[path]
-        if graph is None:
-            raise _RefusedWithinError
+        masks = kwargs.pop("mask", None)
         if any(value is not None for value in kwargs.values()) or len(args) != 1:
             raise UnsupportedError(f"a call of a model with {sorted(kwargs)}")
         values = _values(args[0])
-        if any(value.mask is not None for value in values):
-            raise UnsupportedError("a mask that goes into a model within the model")
-        moves = graph.moves
-        tensors = [_at_edge(value, moves) for value in values]
         if isinstance(spec.model.inputs, Mapping):
             keys = list(spec.model.inputs)
             given = args[0]
             if not isinstance(given, Mapping) or set(given) != set(keys):
                 raise UnsupportedError(f"a call with something else than a dict of {keys}")
-            tensors = [tensors[values.index(given[key])] for key in keys]
+            values = [given[key] for key in keys]
+            masks = masks and [masks[key] for key in keys]
+        if masks is not None:
+            named = masks if isinstance(masks, list | tuple) else [masks]
+            values = [
+                value if mask is None else value.masked(mask.as_keras())
+                for value, mask in zip(values, named, strict=True)
+            ]
+        graph = self.nested_graph(spec, tuple(value.mask is not None for value in values))
+        moves = graph.moves
+        tensors = [_at_edge(value, moves) for value in values]
+        tensors += [value.mask for value in values if value.mask is not None]
         result = graph.model(*tensors)
-        masked = iter(graph.masked)
+        masks = graph.masks.of(tensors)
 
         def value(tensor: Any) -> Value:
-            mask = LostMask() if next(masked) else None
-            return Value(tensor, channels_at_1=moves and tensor.ndim > 3, mask=mask)
+            return Value(tensor, channels_at_1=moves and tensor.ndim > 3, mask=next(masks))
 
         return map_leaves(value, result)
+
+    def nested_graph(self, spec: LayerSpec, given_masks: tuple[bool, ...]) -> _Graph:
+        """The graph of a model within the model, the same for all its calls."""
+        assert spec.model is not None
+        path = (*self.path, spec.name)
+        if any(given_masks) and _takes_masks_off(spec.model):
+            raise UnsupportedError(
+                f"a mask that goes into a model within the model, where {TAKES_MASKS_OFF} takes "
+                "it off"
+            )
+        if path not in self.builder.nested:
+            self.builder.nested[path] = self.builder.graph(
+                spec.model, path, self.trainable, given_masks
+            )
+        graph = self.builder.nested[path]
+        if graph is None:
+            raise _RefusedWithinError
+        if graph.given_masks != given_masks:
+            raise UnsupportedError("calls of one model with masks and without")
+        return graph
 
     def replaced_result(self, layer: Layer, args: list[Any], kwargs: dict[str, Any]) -> Any:
         kwargs.pop("mask", None)
@@ -378,6 +430,13 @@ _FAILURES = (
     TypeError,
     ValueError,
 )
+
+
+def _takes_masks_off(architecture: Architecture) -> bool:
+    return any(
+        _takes_masks_off(layer.model) if layer.model else layer.class_name == TAKES_MASKS_OFF
+        for layer in architecture.layers
+    )
 
 
 def _check_call(
@@ -479,4 +538,9 @@ def _mapped(structure: Any, kind: type, function: Callable[[Any], Any]) -> Any:
 
 
 def _values(structure: Any) -> list[Value]:
-    return [leaf for leaf in leaves(structure) if isinstance(leaf, Value)]
+    """The values of a structure in Keras's flat order, in which dicts are sorted."""
+    if isinstance(structure, Mapping):
+        structure = [structure[key] for key in sorted(structure)]
+    if isinstance(structure, list | tuple):
+        return [value for item in structure for value in _values(item)]
+    return [structure] if isinstance(structure, Value) else []
