@@ -149,7 +149,8 @@ def _check_weights(model, ported, bound):
 def _layers(model, path):
     for layer in model.layers:
         own = (*path, layer.name)
-        if hasattr(layer, "get_layer"):
-            yield from _layers(layer, own)
+        models = [x for x in (layer, getattr(layer, "layer", None)) if hasattr(x, "get_layer")]
+        if models:
+            yield from _layers(models[0], own)
         elif layer.weights:
             yield own, layer

@@ -23,7 +23,7 @@ from torchbp.parity.keras_setup import REFERENCES, backend_here
 from torchbp.parity.optimizers import OptimizerPair, Rounding
 from torchbp.port.check import as_structured, nodes_of
 from torchbp.port.layer_weights import Kind, to_torch
-from torchbp.port.ported import use_weights
+from torchbp.port.ported import inner_model, use_weights
 from torchbp.port.registry import Weights
 
 Tensors = dict[str, Tensor]
@@ -392,8 +392,9 @@ def _layers_by_path(model: Any, path: str = "") -> dict[str, Any]:
     layers = {}
     for layer in _layers(model):
         layers[f"{path}{layer.name}"] = layer
-        if hasattr(layer, "layers"):
-            layers |= _layers_by_path(layer, f"{path}{layer.name}/")
+        inner = inner_model(layer)
+        if inner is not None:
+            layers |= _layers_by_path(inner, f"{path}{layer.name}/")
     return layers
 
 

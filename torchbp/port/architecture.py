@@ -18,6 +18,7 @@ from torchbp.graph.structure import leaves, map_leaves
 from torchbp.port.isolated import read_config_text
 
 MAX_DEPTH = 100  # of models in models, and of lists in arguments
+TIME_DISTRIBUTED = "TimeDistributed"  # which may apply a model to each step
 
 
 @dataclass(frozen=True)
@@ -245,7 +246,8 @@ def _counted_from_0(model: Architecture, is_old: bool) -> Architecture:
         from_1 = {s.layer for s in (*called, *ends) if s.call == counts.get(s.layer, -1)}
     else:
         functional = [layer for layer in model.layers if layer.model is not None]
-        from_1 = {layer.name for layer in functional if layer.class_name != "Sequential"}
+        others = ("Sequential", TIME_DISTRIBUTED)
+        from_1 = {layer.name for layer in functional if layer.class_name not in others}
 
     def counted(leaf: Any) -> Any:
         if isinstance(leaf, Source) and leaf.layer in from_1:
@@ -313,7 +315,9 @@ def _layer(found: Any, where: str, depth: int) -> LayerSpec:
     if not isinstance(nodes, list):
         raise _refused(where, "a list of calls", type(nodes).__name__)
     calls = tuple(_call(node, where) for node in nodes)
-    model = _model(found, where, depth + 1) if _is_graph(found) else None
+    inner = config.get("layer") if class_name == TIME_DISTRIBUTED else None  # type: ignore[union-attr]
+    graph = inner if isinstance(inner, dict) and _is_graph(inner) else found
+    model = _model(graph, where, depth + 1) if _is_graph(graph) else None
     if not isinstance(config, dict):
         config = {}
     return LayerSpec(name, class_name, module, config, calls, model, registered)

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
 from torch import nn
 
 from torchbp.errors import DataError
-from torchbp.graph import Input, Model, call
+from torchbp.graph import Input, Model, SymbolicTensor, call
 from torchbp.graph.lower import lower
 from torchbp.graph.names import CODE_NAMES, Taken
 from torchbp.graph.structure import map_leaves
 from torchbp.port import converters as _converters  # noqa: F401  # registers Keras's layers
-from torchbp.port.architecture import Architecture, LayerSpec, Source, sources_in
+from torchbp.port.architecture import TIME_DISTRIBUTED, Architecture, LayerSpec, Source, sources_in
 from torchbp.port.config import UnsupportedError, is_telling
 from torchbp.port.converters.preprocessing import TRAINING_BY_DEFAULT
 from torchbp.port.nested_masks import NestedMasks, masks_of_outputs
@@ -368,6 +368,8 @@ class _Flow:
                 value if mask is None else value.masked(mask.as_keras())
                 for value, mask in zip(values, named, strict=True)
             ]
+        if spec.class_name == TIME_DISTRIBUTED:
+            return self.of_each_step(spec, values)
         graph = self.nested_graph(spec, tuple(value.mask is not None for value in values))
         moves = graph.moves
         tensors = [_at_edge(value, moves) for value in values]
@@ -380,6 +382,35 @@ class _Flow:
 
         return map_leaves(value, result)
 
+    def of_each_step(self, spec: LayerSpec, values: list[Value]) -> Value:
+        """A model of one input and one output, on each step.
+
+        The steps of all samples are its samples, but where BatchNorm in training makes statistics
+        of them, which Keras makes for each step.
+        """
+        if len(values) != 1 or any(value.mask is not None for value in values):
+            raise UnsupportedError("a model for each step with several inputs, or with a mask")
+        graph = self.nested_graph(spec, (False,))
+        sequence, steps = values[0].as_keras(), values[0].shape[1]
+        assert spec.model is not None
+        together = not _makes_statistics(spec.model, self.trainable)
+        if not together and steps is None:
+            raise UnsupportedError("BatchNormalization in a model for each of an unknown number")
+        parts = (
+            [sequence.flatten(0, 1)] if together else [sequence[:, i] for i in range(steps or 0)]
+        )
+        results = [graph.model(_at_edge(Value(part), graph.moves)) for part in parts]
+        if graph.masks.places != (None,) or not isinstance(results[0], SymbolicTensor):
+            raise UnsupportedError("a model for each step with several outputs, or with a mask")
+        moved = [Value(y, channels_at_1=graph.moves and y.ndim > 3).as_keras() for y in results]
+        if not together:
+            return Value(torch.stack(moved, 1))
+        [given] = moved
+        if steps is not None:
+            return Value(given.unflatten(0, (-1, steps)))
+        sizes = sequence.shape[:2]
+        return Value(given.reshape(sizes[0], sizes[1], *given.shape[1:]))
+
     def nested_graph(self, spec: LayerSpec, given_masks: tuple[bool, ...]) -> _Graph:
         """The graph of a model within the model, the same for all its calls."""
         assert spec.model is not None
@@ -390,9 +421,9 @@ class _Flow:
                 "it off"
             )
         if path not in self.builder.nested:
-            self.builder.nested[path] = self.builder.graph(
-                spec.model, path, self.trainable, given_masks
-            )
+            trainable = self.trainable and spec.config.get("trainable") is not False
+            named = replace(spec.model, name=spec.name)
+            self.builder.nested[path] = self.builder.graph(named, path, trainable, given_masks)
         graph = self.builder.nested[path]
         if graph is None:
             raise _RefusedWithinError
@@ -430,6 +461,17 @@ _FAILURES = (
     TypeError,
     ValueError,
 )
+
+
+def _makes_statistics(architecture: Architecture, trainable: bool) -> bool:
+    """Whether it has a BatchNorm that is not frozen."""
+    trainable = trainable and architecture.trainable
+    return trainable and any(
+        _makes_statistics(layer.model, layer.config.get("trainable") is not False)
+        if layer.model
+        else layer.class_name == "BatchNormalization" and layer.config.get("trainable") is not False
+        for layer in architecture.layers
+    )
 
 
 def _takes_masks_off(architecture: Architecture) -> bool:

@@ -258,11 +258,20 @@ def keras_arrays(keras_model: Any) -> dict[Path, list[Any]]:
     return {path: [array.copy() for array in layer.get_weights()] for path, layer in found}
 
 
+def inner_model(keras_layer: Any) -> Any:
+    """The model that a live layer is, or applies to each step; None if there is none."""
+    for found in (keras_layer, getattr(keras_layer, "layer", None)):
+        if hasattr(found, "get_layer"):
+            return found
+    return None
+
+
 def _layers_with_weights(model: Any, path: Path) -> Iterator[tuple[Path, Any]]:
     for layer in model.layers:
         own = (*path, layer.name)
-        if hasattr(layer, "get_layer"):  # a model
-            yield from _layers_with_weights(layer, own)
+        inner = inner_model(layer)
+        if inner is not None:
+            yield from _layers_with_weights(inner, own)
         elif layer.weights:
             yield own, layer
 

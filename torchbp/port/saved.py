@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from torchbp.errors import DataError
-from torchbp.port.architecture import Architecture, LayerSpec
+from torchbp.port.architecture import TIME_DISTRIBUTED, Architecture, LayerSpec
 from torchbp.port.files import LayerWeights, SavedWeights
 from torchbp.port.registry import is_operation
 
@@ -57,7 +57,8 @@ def _from_tree(
     for spec, base in zip(specs, _groups(spec.class_name for spec in specs), strict=True):
         where, own = f"{group}/{base}", (*path, spec.name)
         if spec.model is not None:
-            yield from _from_tree(spec.model, left, names, f"{where}/layers", own)
+            inner = f"{where}/layer" if spec.class_name == TIME_DISTRIBUTED else where
+            yield from _from_tree(spec.model, left, names, f"{inner}/layers", own)
         elif where in left:
             name = names.get(where)
             if name not in (None, spec.name):
