@@ -329,7 +329,7 @@ def _call(node: Any, where: str) -> Call:
         args, kwargs = _get(node, "args", list, where), _get(node, "kwargs", dict, where)
         found: dict[Source, dict[str, Any]] = {}
         positional = tuple(_argument(item, where, 0, found) for item in args)
-        named = _argument(kwargs, where, 0, found)
+        named = {name: _argument(item, where, 1, found) for name, item in kwargs.items()}
         shapes = {source: config.get("shape") for source, config in found.items()}
         dtypes = {source: config.get("dtype") for source, config in found.items()}
         return Call(positional, named, shapes, dtypes)

@@ -158,7 +158,11 @@ class _Builder:
         flow.run()
         if len(self.refusals) > num_refused:
             return None
-        return flow.graph()
+        try:
+            return flow.graph()
+        except UnsupportedError as error:
+            self.refusals.append(f"{'/'.join(path) or architecture.name}: {error}")
+            return None
 
     def refuse(self, path: Path, spec: LayerSpec, reason: str) -> None:
         config = {name: value for name, value in spec.config.items() if is_telling(name, value)}
@@ -209,6 +213,8 @@ class _Flow:
             self.architecture.outputs, Source, lambda s: _at_edge(self.value(s), self.moves)
         )
         inputs = self.architecture.inputs
+        if isinstance(inputs, Mapping) and not all(isinstance(s, Source) for s in inputs.values()):
+            raise UnsupportedError("inputs as lists or dicts within a dict")
         by_name = {source.layer: self.inputs[source.layer] for source in sources_in(inputs)}
         if isinstance(inputs, Mapping):
             names = Taken(CODE_NAMES)
@@ -238,7 +244,9 @@ class _Flow:
     def value(self, source: Source) -> Value:
         value = self.values.get(source)
         if value is None:
-            raise UnsupportedError(f"the output {source.output} of {source.layer}")
+            raise UnsupportedError(
+                f"the output {source.output} of {source.layer}, which gives none such"
+            )
         return value
 
     def input(self, spec: LayerSpec) -> None:

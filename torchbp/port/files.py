@@ -244,7 +244,16 @@ def _explained(path: str | Path) -> Iterator[None]:
 
 # What h5py and zipfile raise on damaged files; a RecursionError, on groups without end, is a
 # RuntimeError.
-_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, KeyError, RuntimeError, TypeError, ValueError)
+_DAMAGED = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    KeyError,
+    OverflowError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 
 
 def _hdf5(path: str | Path, budget: int) -> str | Path | io.BytesIO:
