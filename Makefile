@@ -28,7 +28,7 @@ bench: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	$(BIN)/python -m benchmarks --out docs/results
 
-# Ports and certifies all models of keras.applications and many others: about an hour.
+# Ports and certifies all models of keras.applications and many others: some hours.
 corpus: $(READY)
 	$(BIN)/python parity_tests/corpus.py --out docs/results/corpus
 

@@ -5,7 +5,8 @@
 Each is built with small inputs in a process of its own, saved as a `.keras` file, ported from that
 file, and certified on the seven levels in float64; the largest, whose training would need more
 memory than a small machine has, on counts, shapes, outputs and the way back. The table goes to
-`corpus.md`, the figures to `corpus.json`.
+`corpus.md`, the figures to `corpus.json`. It takes hours; with `--resume` it goes on where it was
+stopped.
 """
 
 import argparse
@@ -48,17 +49,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("docs/results/corpus"))
     parser.add_argument("--only", action="append", default=[])
+    parser.add_argument(
+        "--resume", action="store_true", help="Keep what an earlier run found equal."
+    )
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
         sys.stdout.write(json.dumps(measure(options.one)) + "\n")
         return
-    rows = []
-    for name in options.only or names():
-        rows.append(in_own_process(name))
-        Console().print(as_line(rows[-1]), markup=False, highlight=False)
-        write(rows, options.out)
-    if not all(row["equal"] for row in rows):
+    rows = earlier(options.out) if options.resume else {}
+    wanted = options.only or names()
+    for name in wanted:
+        if name not in rows:
+            rows[name] = in_own_process(name)
+            Console().print(as_line(rows[name]), markup=False, highlight=False)
+            write([rows[n] for n in wanted if n in rows], options.out, len(wanted))
+    if not all(row["equal"] for row in rows.values()):
         sys.exit("Some models were refused or differ.")
 
 
@@ -72,6 +78,19 @@ def names() -> list[str]:
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env=environment()
     )
     return [*result.stdout.strip().split("|"), *CHAPTER]
+
+
+def earlier(out: Path) -> dict[str, dict]:
+    """The rows of models that an earlier run with the same libraries found equal."""
+    path = out.with_suffix(".json")
+    found = json.loads(path.read_text()) if path.exists() else {"versions": None, "models": []}
+    same = found["versions"] == versions()
+    return {row["model"]: row for row in found["models"] if same and row["equal"]}
+
+
+def versions() -> dict[str, str]:
+    found = {name: version(name) for name in ("torch", "keras", "tensorflow")}
+    return found | {"python": platform.python_version()}
 
 
 def environment() -> dict[str, str]:
@@ -177,19 +196,20 @@ def as_line(row: dict) -> str:
     )
 
 
-def write(rows: list[dict], out: Path) -> None:
-    versions = {name: version(name) for name in ("torch", "keras", "tensorflow")}
-    found = {"versions": versions | {"python": platform.python_version()}, "models": rows}
+def write(rows: list[dict], out: Path, total: int) -> None:
+    """The table and the figures of what is measured, of so many models."""
+    found = {"versions": versions(), "models": rows}
     out.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n")
     equal = sum(row["equal"] for row in rows)
     lines = [
         "# Keras models, ported",
         "",
-        f"{equal} of {len(rows)} models pass every level that they were measured on, in float64 "
-        "beside Keras on TensorFlow. Made by `make corpus`; what the levels are, "
-        "[porting.md](../porting.md) says. The error is max|a - b| / max|b| of the outputs in "
-        "inference. Models of more than 60 million parameters are not trained here, nor are those "
-        "that draw random numbers in training; of more than 200 million the way back is left out.",
+        f"{equal} of {total} models pass every level that they were measured on, in float64 beside "
+        f"Keras on TensorFlow; {total - len(rows)} are still to be measured. Made by `make "
+        "corpus`; what the levels are, [porting.md](../porting.md) says. The error is max|a - b| / "
+        "max|b| of the outputs in inference. Models of more than 60 million parameters are not "
+        "trained here, nor are those that draw random numbers in training; of more than 200 "
+        "million the way back is left out.",
         "",
         "| model | layers | parameters | port s | Keras s | forward error | levels passed |",
         "|---|---:|---:|---:|---:|---:|---|",
