@@ -64,7 +64,8 @@ def changes(
     yield from _orders(module, flattened)
     if next(module.parameters(), None) is None:
         for name, function in _ACTIVATIONS.items():
-            yield f"activation variant: Keras computes {name} here", _answered(module, function)
+            text = f"activation variant: Keras computes {name} here"
+            yield text, _answered(module, lambda args, _, f=function: f(args[0]))
 
 
 def activation_between(value: Tensor, expected: Tensor, bound: float) -> str | None:
@@ -262,24 +263,18 @@ def _rearranged(weights: Sequence[Tensor], order: Callable[[Tensor], Tensor]) ->
 
 
 @contextmanager
-def _answered(module: nn.Module, function: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """The module gives a function of its first input."""
-    handle = module.register_forward_hook(lambda module, args, output: function(args[0]))
+def _answered(module: nn.Module, answer: Callable[..., Tensor]) -> Iterator[None]:
+    """The module gives a function of its arguments and of its output."""
+    handle = module.register_forward_hook(lambda module, args, output: answer(args, output))
     try:
         yield
     finally:
         handle.remove()
 
 
-@contextmanager
-def activated(module: nn.Module, activation: str) -> Iterator[None]:
+def activated(module: nn.Module, activation: str) -> AbstractContextManager[None]:
     """While it is entered, a module's output passes through an activation, by its name here."""
-    function = _ACTIVATIONS[activation]
-    handle = module.register_forward_hook(lambda module, args, output: function(output))
-    try:
-        yield
-    finally:
-        handle.remove()
+    return _answered(module, lambda _, output: _ACTIVATIONS[activation](output))
 
 
 @contextmanager

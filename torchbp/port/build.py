@@ -359,7 +359,7 @@ class _Flow:
 
     def nested_result(self, spec: LayerSpec, args: list[Any], kwargs: dict[str, Any]) -> Any:
         assert spec.model is not None
-        masks = kwargs.pop("mask", None)
+        given_masks = kwargs.pop("mask", None)
         if any(value is not None for value in kwargs.values()) or len(args) != 1:
             raise UnsupportedError(f"a call of a model with {sorted(kwargs)}")
         values = _values(args[0])
@@ -369,9 +369,9 @@ class _Flow:
             if not isinstance(given, Mapping) or set(given) != set(keys):
                 raise UnsupportedError(f"a call with something else than a dict of {keys}")
             values = [given[key] for key in keys]
-            masks = masks and [masks[key] for key in keys]
-        if masks is not None:
-            named = masks if isinstance(masks, list | tuple) else [masks]
+            given_masks = given_masks and [given_masks[key] for key in keys]
+        if given_masks is not None:
+            named = given_masks if isinstance(given_masks, list | tuple) else [given_masks]
             values = [
                 value if mask is None else value.masked(mask.as_keras())
                 for value, mask in zip(values, named, strict=True)

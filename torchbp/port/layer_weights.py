@@ -59,7 +59,7 @@ def to_torch(kind: Kind, arrays: Mapping[str, Tensor]) -> dict[str, Tensor]:
     if kind == "batch_norm":
         mean, variance = arrays["moving_mean"], arrays["moving_variance"]
         found = weights.batch_norm_to_torch(arrays.get("gamma"), arrays.get("beta"), mean, variance)
-        return _present(_BATCH_NORM, found)
+        return _present(list(BATCH_NORM_NAMES), found)
     if kind == "norm":
         return {_NORM[name]: array for name, array in arrays.items()}
     if kind == "same":
@@ -166,7 +166,12 @@ _KERNELS: dict[str, tuple[Order, Order]] = {
     "embedding": (weights.embedding_to_torch, weights.embedding_to_keras),
     "plain": (lambda weight: weight, lambda weight: weight),  # and a bias, as Keras has them
 }
-_BATCH_NORM = ("weight", "bias", "running_mean", "running_var")
+BATCH_NORM_NAMES = {
+    "weight": "gamma",
+    "bias": "beta",
+    "running_mean": "moving_mean",
+    "running_var": "moving_variance",
+}
 _NORM = {"gamma": "weight", "scale": "weight", "beta": "bias"}
 _SEPARABLE = ("depthwise.weight", "pointwise.weight", "pointwise.bias")
 _RECURRENT = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")

@@ -14,7 +14,7 @@ from torchbp.port.applications import Place, counted_from_start, is_application,
 from torchbp.port.architecture import Architecture
 from torchbp.port.files import LayerWeights
 from torchbp.port.isolated import read_saved, read_weights
-from torchbp.port.layer_weights import to_torch
+from torchbp.port.layer_weights import BATCH_NORM_NAMES, to_torch
 from torchbp.port.own_modules import Flattened, weights_for
 from torchbp.port.ported import architecture_of_port, ported_layers, state_of
 from torchbp.port.saved import by_layer
@@ -142,7 +142,7 @@ def _converted(
         )
     names = list(layer.names)
     if place.kind == "batch_norm":
-        names = [_BATCH_NORM[part] for part in expected]
+        names = [BATCH_NORM_NAMES[part] for part in expected]
     return to_torch(place.kind, dict(zip(names, arrays, strict=True)))
 
 
@@ -158,11 +158,3 @@ def _fitting(layer: str, name: str, value: Tensor, tensors: dict[str, Tensor]) -
 
 def _few(names: list[str]) -> str:
     return ", ".join(names[:5]) + (f" and {len(names) - 5} others" if len(names) > 5 else "")
-
-
-_BATCH_NORM = {
-    "weight": "gamma",
-    "bias": "beta",
-    "running_mean": "moving_mean",
-    "running_var": "moving_variance",
-}

@@ -20,7 +20,7 @@ from torchbp.port.build import build
 from torchbp.port.config import UnsupportedError
 from torchbp.port.files import LayerWeights
 from torchbp.port.isolated import read_saved, read_weights
-from torchbp.port.layer_weights import Kind, to_torch
+from torchbp.port.layer_weights import BATCH_NORM_NAMES, Kind, to_torch
 from torchbp.port.ported import PortedLayer, tensors_of_arrays
 from torchbp.port.saved import by_layer
 
@@ -44,12 +44,7 @@ _KINDS: tuple[tuple[type[nn.Module], Kind], ...] = (
 )
 _RECURRENT: dict[str, Kind] = {"LSTM": "lstm", "GRU": "gru", "RNN_TANH": "rnn", "RNN_RELU": "rnn"}
 _NAMES = {
-    "batch_norm": {
-        "weight": "gamma",
-        "bias": "beta",
-        "running_mean": "moving_mean",
-        "running_var": "moving_variance",
-    },
+    "batch_norm": BATCH_NORM_NAMES,
     "norm": {"weight": "gamma", "bias": "beta"},
 }
 
@@ -259,9 +254,8 @@ def _fitting(layer: str, where: str, module: nn.Module, found: Tensors) -> Tenso
         for name, buffer in module.named_buffers()
         if name in module.state_dict() and not name.endswith("num_batches_tracked")
     }
-    if (
-        isinstance(module, nn.RNNBase) and module.mode != "GRU"
-    ):  # torch adds two biases, of which Keras has one
+    # torch adds two biases, of which Keras has one
+    if isinstance(module, nn.RNNBase) and module.mode != "GRU":
         for name in set(own) - set(found):
             if name.startswith("bias_hh"):
                 found = found | {name: torch.zeros_like(own[name])}
